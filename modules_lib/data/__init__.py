@@ -1,0 +1,1 @@
+"""Data sets: made on the device, or found, downloaded and checked."""

@@ -1,0 +1,170 @@
+"""MaskedModel: any torch module with frozen weights, and a trainable mask logit for each chosen weight."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from modules_lib import sampling
+from modules_lib.masks import Masks
+
+Where = Callable[[str], bool]
+
+
+def weights_only(model: nn.Module) -> Where:
+    """The paper's choice of what to mask: every parameter but biases and embeddings."""
+    embeddings = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    return lambda name: name not in embeddings and "bias" not in name.rpartition(".")[2]
+
+
+class MaskedModel(nn.Module):
+    """A frozen model under K sampled masks (section 2): each of K slices of a batch sees its own subnetwork.
+
+    The wrapped model is used as it is, through :func:`torch.func.functional_call`; it is set to evaluation mode and
+    its parameters are neither changed nor trained.
+
+    Args:
+        model: any torch module.
+        samples: K, mask samples a batch; batch sizes must be divisible by it.
+        where: which parameters to mask, by name; by default all but biases and embeddings.
+        start: every logit's first value; 2.0 keeps a weight with probability 0.88.
+        seed, stage: name the stream of mask noise; the same two give the same masks.
+        fuse: compile the sampler, worth its few seconds from about a million samples a step times a thousand steps.
+
+    Raises:
+        ValueError: fewer than one sample, or no parameter is selected.
+    """
+
+    weights: Tensor
+    model: nn.Module
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: int = 4,
+        where: Where | None = None,
+        start: float = 2.0,
+        seed: int = 0,
+        stage: str = "",
+        fuse: bool = False,
+    ):
+        super().__init__()
+        if samples < 1:
+            raise ValueError(f"samples is {samples}; it takes at least 1 mask sample a batch.")
+        where = where or weights_only(model)
+        chosen = {name: parameter for name, parameter in model.named_parameters() if where(name)}
+        if not chosen:
+            raise ValueError(
+                "No parameter is selected for masking; `where` must be true for at least one of "
+                f"{', '.join(name for name, _ in model.named_parameters()) or '(the model has none)'}."
+            )
+        # Not registered as a submodule: parameters() must give the logits alone.
+        self.__dict__["model"] = model.eval()
+        self.samples, self.seed, self.stage, self.fuse = samples, seed, stage, fuse
+        self.step = 0
+        self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
+        self.sizes = [parameter.numel() for parameter in chosen.values()]
+        self.register_buffer("weights", torch.cat([p.detach().flatten() for p in chosen.values()]))  # [N]
+        self.logits = nn.Parameter(torch.full_like(self.weights, start))  # [N]
+        self.frozen = {
+            name: tensor.detach()
+            for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+            if name not in chosen
+        }
+
+    def forward(self, *inputs: Any) -> Any:
+        """The model's outputs, batch first. Every call draws K new masks from the noise of the next step.
+
+        Args:
+            inputs: tensors [batch, ...], or tuples, lists and dicts of them; slice k of each goes under mask k.
+
+        Raises:
+            ValueError: the batch is not divisible by K.
+        """
+        keys = sampling.keys(self.seed, self.stage, self.step, count=self.samples, device=self.logits.device)
+        self.step += 1
+        masked = sampling.mask_weights(self.logits, self.weights, keys, self.fuse)  # [K, N]
+        outputs = [
+            functional_call(self.model, self._state(row), part)
+            for row, part in zip(masked.unbind(0), _slices(inputs, self.samples), strict=True)
+        ]
+        return _join(outputs)
+
+    def _state(self, row: Tensor) -> dict[str, Tensor]:
+        """One sample [N] -> named tensors in the model's shapes."""
+        pieces = row.split(self.sizes)
+        return self.frozen | {
+            name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+    def penalty(self, alpha: float) -> Tensor:
+        """r = alpha * (sum of all mask logits), to be added to the task's mean loss."""
+        return alpha * self.logits.sum()
+
+    def masks(self) -> Masks:
+        """The masks so far: a weight is kept where its probability exceeds one half."""
+        pieces = (self.logits.detach() > 0).split(self.sizes)
+        return Masks(
+            {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+        )
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """The probability of each weight to be kept, by parameter name."""
+        pieces = torch.sigmoid(self.logits.detach()).split(self.sizes)
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+
+
+def subnetwork(model: nn.Module, masks: Masks) -> nn.Module:
+    """A copy of the model in evaluation mode with the removed weights set to zero (equation 3 with M for m)."""
+    parameters = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters or parameters[name].shape != mask.shape:
+            raise ValueError(
+                f"The masks belong to another model: they mask {name!r} of shape {tuple(mask.shape)}, which this model "
+                "does not have; use them with the model they were trained on."
+            )
+    result = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for name, parameter in result.named_parameters():
+            if name in masks:
+                parameter.mul_(masks[name].to(parameter.device))
+    return result
+
+
+def _slices(tree: Any, count: int) -> list[Any]:
+    """Cut every tensor of a nested structure into ``count`` equal slices of its first dimension."""
+    if isinstance(tree, Tensor):
+        if not len(tree) or len(tree) % count:
+            raise ValueError(
+                f"A batch of {len(tree)} cannot be cut into {count} equal slices, one for each mask sample; "
+                f"use a batch size divisible by {count}."
+            )
+        return list(tree.chunk(count))
+    if isinstance(tree, dict):
+        parts = {name: _slices(value, count) for name, value in tree.items()}
+        return [{name: part[i] for name, part in parts.items()} for i in range(count)]
+    if isinstance(tree, tuple | list):
+        return [type(tree)(part) for part in zip(*(_slices(value, count) for value in tree), strict=True)]
+    return [tree] * count
+
+
+def _join(outputs: list[Any]) -> Any:
+    """Put the slices' outputs together again, tensor by tensor."""
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return torch.cat(outputs)
+    if isinstance(first, dict):
+        return {name: _join([output[name] for output in outputs]) for name in first}
+    if isinstance(first, tuple | list):
+        return type(first)(_join(list(parts)) for parts in zip(*outputs, strict=True))
+    return first

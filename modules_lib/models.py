@@ -1,0 +1,50 @@
+"""The paper's networks for arithmetic, as plain torch modules that know nothing of masks."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FNN(nn.Module):
+    """A feedforward network with ReLU between its layers; 2000-2000-2000-2000 in the paper (appendix C)."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int):
+        super().__init__()
+        sizes = [inputs, *hidden, outputs]
+        layers = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.layers = nn.ModuleList(layers)
+        for layer in layers:
+            nn.init.xavier_normal_(layer.weight, gain=1.0 if layer is layers[-1] else nn.init.calculate_gain("relu"))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, inputs] -> [batch, outputs]"""
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class RepeatLSTM(nn.Module):
+    """An LSTM that is shown its whole input at every step; the output is read after the last (section 3.1)."""
+
+    def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
+        super().__init__()
+        self.steps = steps
+        self.lstm = nn.LSTM(inputs, state, layers)
+        self.output = nn.Linear(state, outputs)
+        for name, parameter in self.lstm.named_parameters():
+            for gate in parameter.chunk(4):  # in the order input, forget, cell, output
+                if name.startswith("weight_hh"):
+                    nn.init.orthogonal_(gate)
+                elif name.startswith("weight_ih"):
+                    nn.init.xavier_normal_(gate)
+                else:
+                    nn.init.zeros_(gate)
+            if name.startswith("bias_hh"):
+                nn.init.ones_(parameter.chunk(4)[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, inputs] -> [batch, outputs]"""
+        states, _ = self.lstm(x.expand(self.steps, *x.shape))  # [steps, batch, state]
+        return self.output(states[-1])

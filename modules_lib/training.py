@@ -1,0 +1,100 @@
+"""The two training loops: weights first, then, with the weights frozen, masks (section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules_lib.masked import MaskedModel
+
+Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
+Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
+Point = Callable[[int, float], None]  # (step, loss), called a few times over the training
+Tick = Callable[[int], object]  # called with the number of steps just made, as tqdm.update is
+
+POINTS = 16  # how often a training curve is sampled
+
+
+def alpha_of(beta: Any, batch: int) -> float:
+    """alpha = beta / batch size (appendix B).
+
+    Raises:
+        ValueError: beta is not a finite number of at least 0.
+    """
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
+        raise ValueError(
+            f"beta is {beta!r}; it must be a number of at least 0, for example 1e-4 (beta = batch * alpha)."
+        )
+    return beta / batch
+
+
+def train_weights(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    clip: float = 1.0,
+    point: Point | None = None,
+    tick: Tick | None = None,
+) -> nn.Module:
+    """Train a model's weights with Adam on the whole task; returns it in evaluation mode."""
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    for step in range(steps):
+        inputs, targets = batch(step)
+        _update(optimizer, loss(model(inputs), targets), clip, step, steps, point, tick)
+    return model.eval()
+
+
+def train_masks(
+    masked: MaskedModel,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    alpha: float,
+    lr: float = 1e-2,
+    clip: float = 1.0,
+    point: Point | None = None,
+    tick: Tick | None = None,
+) -> MaskedModel:
+    """Train the mask logits on one subtask, one stage of the method; the weights stay frozen.
+
+    Minimises loss + alpha * (sum of logits). The gradient's norm is clipped with the penalty included.
+
+    Raises:
+        ValueError: alpha is not a number of at least 0, or a batch is not divisible by the mask samples.
+    """
+    alpha = alpha_of(alpha, 1)
+    optimizer = torch.optim.Adam([masked.logits], lr=lr, fused=True)
+    for step in range(steps):
+        inputs, targets = batch(step)
+        data_loss = loss(masked(inputs), targets)
+        _update(optimizer, data_loss, clip, step, steps, point, tick, masked.penalty(alpha))
+    return masked
+
+
+def _update(
+    optimizer: torch.optim.Optimizer,
+    data_loss: Tensor,
+    clip: float,
+    step: int,
+    steps: int,
+    point: Point | None,
+    tick: Tick | None,
+    penalty: Tensor | None = None,
+) -> None:
+    optimizer.zero_grad()
+    (data_loss if penalty is None else data_loss + penalty).backward()
+    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], clip)
+    optimizer.step()
+    if point and (step % max(1, steps // POINTS) == 0 or step == steps - 1):
+        point(step + 1, data_loss.item())
+    if tick:
+        tick(1)

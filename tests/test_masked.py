@@ -1,0 +1,223 @@
+"""MaskedModel: its forward pass against weights multiplied by hand, for every kind of layer, and what it refuses."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from modules_lib import MaskedModel, Masks, sampling, subnetwork, train_masks, train_weights, weights_only
+
+K, BATCH = 4, 8
+
+
+class LSTMReader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(5, 6, 2, batch_first=True)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0][:, -1])
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, tokens):
+        return self.norm(self.block(self.embedding(tokens)).mean(1))
+
+
+def networks():
+    return {
+        "linear": (nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), torch.randn(BATCH, 5)),
+        "conv": (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten()), torch.randn(BATCH, 3, 6, 6)),
+        "lstm": (LSTMReader(), torch.randn(BATCH, 4, 5)),
+        "attention": (Attention(), torch.randint(0, 11, (BATCH, 4))),
+    }
+
+
+@pytest.fixture(params=list(networks()))
+def network(request):
+    torch.manual_seed(0)
+    return networks()[request.param]
+
+
+def samples_by_hand(masked, step):
+    """The K binary masks of a step, from the noise and the logits alone: kept where u > 1 - p."""
+    keys = sampling.keys(masked.seed, masked.stage, step, count=masked.samples)
+    u = sampling.uniforms(keys, masked.logits.numel())
+    return u > torch.sigmoid(-masked.logits.detach())
+
+
+def by_hand(model, masked, sample):
+    """A copy of the model with its masked parameters multiplied by one sample, tensor by tensor."""
+    result, offset = copy.deepcopy(model), 0
+    parameters = dict(result.named_parameters())
+    with torch.no_grad():
+        for name, shape in masked.shapes.items():
+            bits = sample[offset : offset + shape.numel()].view(shape)
+            parameters[name] *= bits
+            offset += shape.numel()
+    assert offset == len(sample)
+    return result
+
+
+def test_forward_is_that_of_weights_multiplied_by_hand(network):
+    model, inputs = network
+    masked = MaskedModel(model, samples=K, start=0.5, seed=7, stage="x")
+    for step in range(3):
+        outputs = masked(inputs)
+        expected = [
+            by_hand(model, masked, sample)(part)
+            for sample, part in zip(samples_by_hand(masked, step), inputs.chunk(K), strict=True)
+        ]
+        torch.testing.assert_close(outputs, torch.cat(expected))
+
+
+def test_gradient_is_the_straight_through_one(network):
+    model, inputs = network
+    masked = MaskedModel(model, samples=1, start=0.5, seed=7)
+    masked(inputs).square().mean().backward()
+    bits = samples_by_hand(masked, 0)[0]
+    model_by_hand = by_hand(model, masked, bits)
+    model_by_hand(inputs).square().mean().backward()
+    gradients = dict(model_by_hand.named_parameters())
+    gradient = torch.cat([gradients[name].grad.flatten() for name in masked.shapes])  # with respect to w * m
+    u = sampling.uniforms(sampling.keys(7, "", 0, count=1), masked.logits.numel())[0]
+    s = torch.sigmoid(masked.logits.detach() + torch.logit(u))
+    torch.testing.assert_close(masked.logits.grad, gradient * masked.weights * s * (1 - s), rtol=2e-4, atol=2e-6)
+
+
+def test_every_step_has_new_masks_and_the_same_seed_the_same():
+    model = nn.Linear(50, 50)
+    x = torch.randn(4, 50)
+    first, second = MaskedModel(model, start=0.0, seed=1), MaskedModel(model, start=0.0, seed=1)
+    a, b = first(x), first(x)
+    assert not torch.equal(a, b)
+    assert torch.equal(second(x), a) and torch.equal(second(x), b)
+    assert not torch.equal(MaskedModel(model, start=0.0, seed=2)(x), a)
+    assert not torch.equal(MaskedModel(model, start=0.0, seed=1, stage="other")(x), a)
+
+
+def test_training_masks_changes_nothing_but_logits(network):
+    model, inputs = network
+    before = copy.deepcopy(model.state_dict())
+    masked = MaskedModel(model, samples=K)
+    assert [name for name, _ in masked.named_parameters()] == ["logits"]
+    train_masks(masked, lambda step: (inputs, None), lambda out, _: out.square().mean(), steps=3, alpha=1e-3)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not torch.all(masked.logits == 2.0)
+
+
+def test_the_papers_choice_leaves_biases_and_embeddings_alone():
+    names = set(MaskedModel(Attention()).masks())
+    assert {"block.self_attn.in_proj_weight", "block.linear1.weight"} <= names
+    assert not any("bias" in name or "embedding" in name for name in names)
+    where = weights_only(nn.Embedding(3, 2))
+    assert not where("weight") and weights_only(nn.Linear(3, 2))("weight")
+
+
+def test_parameters_are_chosen_by_name():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    masked = MaskedModel(model, where=lambda name: name.startswith("1."))
+    assert set(masked.masks()) == {"1.weight", "1.bias"}
+
+
+def test_tied_weights_are_masked_together():
+    model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False))
+    model[1].weight = model[0].weight
+    masked = MaskedModel(model, samples=1, start=0.0)
+    x = torch.randn(4, 6)
+    weight = model[0].weight * samples_by_hand(masked, 0)[0].view(6, 6)
+    torch.testing.assert_close(masked(x), x @ weight.T @ weight.T)
+
+
+def test_nested_inputs_and_outputs_are_sliced_and_joined():
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, pair, options):
+            return {"sum": self.linear(pair[0] + pair[1]), "scaled": (self.linear(pair[0]) * options["scale"],)}
+
+    masked = MaskedModel(Nested(), samples=2, start=50.0)
+    a, b = torch.randn(2, 4, 3)
+    out = masked((a, b), {"scale": torch.full((4, 1), 2.0)})
+    torch.testing.assert_close(out["sum"], masked.model.linear(a + b))
+    torch.testing.assert_close(out["scaled"][0], masked.model.linear(a) * 2)
+
+
+def test_thresholded_masks_and_probabilities_follow_the_logits():
+    masked = MaskedModel(nn.Linear(2, 2))
+    with torch.no_grad():
+        masked.logits.copy_(torch.tensor([1.0, -1.0, 0.0, 3.0]))
+    assert masked.masks()["weight"].tolist() == [[True, False], [False, True]]
+    torch.testing.assert_close(masked.probabilities()["weight"][0], torch.sigmoid(torch.tensor([1.0, -1.0])))
+
+
+def test_penalty_has_a_constant_gradient():
+    masked = MaskedModel(nn.Linear(3, 2))
+    penalty = masked.penalty(0.25)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.25 * 2.0 * 6)
+    assert torch.all(masked.logits.grad == 0.25)
+
+
+def test_training_finds_the_weights_that_a_subtask_needs():
+    # The model computes both sums x0 + x1 and x2 + x3; a mask for the first needs two of the eight weights.
+    model = nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]))
+    generator = torch.Generator().manual_seed(0)
+
+    def batch(step):
+        x = torch.randn(64, 4, generator=generator)
+        return x, x[:, 0] + x[:, 1]
+
+    masked = MaskedModel(model, samples=4)
+    train_masks(masked, batch, lambda out, y: (out[:, 0] - y).square().mean(), steps=1000, alpha=1e-3)
+    assert masked.masks()["weight"].tolist() == [[True, True, False, False], [False] * 4]
+
+
+def test_training_weights_learns():
+    torch.manual_seed(0)
+    x = torch.randn(64, 3)
+    y = x @ torch.tensor([[1.0], [2.0], [-1.0]])
+    model = train_weights(
+        nn.Linear(3, 1), lambda step: (x, y), lambda out, y: (out - y).square().mean(), steps=400, lr=3e-2
+    )
+    assert (model(x) - y).abs().max() < 0.05 and not model.training
+
+
+def test_a_subnetwork_is_the_model_without_the_removed_weights():
+    model = nn.Linear(3, 2)
+    keep = torch.tensor([[True, False, True], [False, False, True]])
+    small = subnetwork(model, Masks({"weight": keep}))
+    assert torch.equal(small.weight, model.weight * keep) and torch.equal(small.bias, model.bias)
+    with pytest.raises(ValueError, match="belong to another model"):
+        subnetwork(nn.Linear(4, 2), Masks({"weight": keep}))
+
+
+def test_bad_input_is_refused_in_one_sentence():
+    model = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="No parameter is selected for masking.*weight, bias"):
+        MaskedModel(model, where=lambda name: False)
+    with pytest.raises(ValueError, match="samples is 0"):
+        MaskedModel(model, samples=0)
+    with pytest.raises(ValueError, match="batch of 6 cannot be cut into 4 equal slices"):
+        MaskedModel(model)(torch.randn(6, 3))
+
+
+@pytest.mark.parametrize("alpha", [-1e-4, float("nan"), float("inf"), "1e-4", None, True])
+def test_an_alpha_that_is_no_number_of_at_least_zero_is_refused_before_training(alpha):
+    def batch(step):
+        raise AssertionError("training began")
+
+    with pytest.raises(ValueError, match="must be a number of at least 0"):
+        train_masks(MaskedModel(nn.Linear(3, 2)), batch, nn.functional.mse_loss, steps=1, alpha=alpha)
