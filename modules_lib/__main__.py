@@ -1,0 +1,89 @@
+"""The command line: ``python -m modules_lib --help``."""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from typing import Annotated, Literal
+
+import tyro
+
+from modules_lib import claims as claims_module
+from modules_lib import runs
+from modules_lib.execute import execute
+from modules_lib.experiments import EXPERIMENTS, preset
+
+Scale = Literal["smoke", "laptop", "paper"]
+
+
+def _named(experiment: str) -> list[str]:
+    return list(EXPERIMENTS) if experiment == "all" else [experiment]
+
+
+def run(
+    experiment: Annotated[str, tyro.conf.Positional],
+    scale: Scale = "laptop",
+    seeds: int = 1,
+    beta: float | None = None,
+) -> None:
+    """Train an experiment's runs, or load those that are finished.
+
+    Args:
+        experiment: its name, or "all".
+        scale: how large; laptop takes minutes, paper hours.
+        seeds: how many, counted from 0.
+        beta: the penalty's strength instead of the scale's own.
+    """
+    configs = [preset(name, scale, beta=beta) for name in _named(experiment)]
+    for finished in execute(configs, seeds):
+        print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
+
+
+def publish(experiment: Annotated[str, tyro.conf.Positional], scale: Scale = "laptop", seeds: int = 1) -> None:
+    """Copy finished runs' measurements and provenance to results/, for the book to show.
+
+    Args:
+        experiment: its name, or "all".
+        scale: which runs.
+        seeds: how many, counted from 0.
+    """
+    found = [(name, seed, runs.find(preset(name, scale), seed)) for name in _named(experiment) for seed in range(seeds)]
+    for name, seed, finished in found:
+        if finished is None:
+            raise ValueError(f"{name} seed {seed} at scale {scale} is not finished; run it first with `run {name}`.")
+    copied = runs.publish(finished for _, _, finished in found if finished)
+    print(f"{len(copied)} runs published, {len(found) - len(copied)} were already.")
+
+
+def claims(scale: Scale = "laptop", json: bool = False) -> None:
+    """Print the verdict on each of the paper's claims, computed from the published results.
+
+    Args:
+        scale: the published results of which scale.
+        json: print one list of objects instead of a table.
+    """
+    verdicts = claims_module.verdicts(scale)
+    if json:
+        print(dumps([verdict.to_dict() for verdict in verdicts], indent=1, ensure_ascii=False))
+        return
+    for verdict in verdicts:
+        seeds = f", {verdict.seeds} seeds, {verdict.scale} scale" if verdict.seeds else ""
+        print(f"{verdict.claim.id:>2}  {verdict.verdict:<15} {verdict.claim.claim} ({verdict.claim.paper}{seeds})")
+        for statement in verdict.statements:
+            print(f"      {'yes' if statement.holds else 'no ':<4}{statement.text}: {statement.measured}")
+
+
+def main() -> None:
+    """Run a command; what a user can mend is one sentence, without a traceback."""
+    try:
+        tyro.extras.subcommand_cli_from_dict({"run": run, "publish": publish, "claims": claims}, prog="modules_lib")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. Finished runs are kept; the same command goes on with the others.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Making runs: those that are stored are loaded, the others are trained, several at once, with progress."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import queue
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from modules_lib import runs
+from modules_lib.experiments.config import Config, Rows, Tick
+from modules_lib.masks import Masks
+from modules_lib.provenance import provenance
+from modules_lib.runs import Run
+
+Job = tuple[Config, int]  # config and seed
+
+SECONDS_BETWEEN_REPORTS = 0.25
+
+
+def make(config: Config, seed: int, tick: Tick) -> Run:
+    """Train, mask, measure and store one run, here and now."""
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    model, rows = config.train(seed, tick)
+    masks: dict[str, Masks] = {}
+    curves: Rows = []
+    for stage in config.stages:
+        masks[stage], curve = config.find_masks(model, seed, stage, tick)
+        curves += curve
+    rows = config.measure(model, masks) + rows + curves
+    return runs.save(config, seed, model, masks, rows, provenance(started, time.perf_counter() - clock))
+
+
+def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) -> list[Run]:
+    """The finished runs of every config and seed, trained where they are not in the store yet.
+
+    Each run has a process of its own with one thread, so that its result does not depend on what else is running; on
+    a GPU they take turns, on a CPU there are as many at once as there are cores.
+
+    Args:
+        configs: one config or several.
+        seeds: that many, counted from 0, or the seeds themselves.
+
+    Raises:
+        ValueError: seeds is not a whole number of at least 1, nor some of at least 0.
+        RuntimeError: a run failed; those that finished are kept.
+    """
+    configs = [configs] if isinstance(configs, Config) else list(configs)
+    jobs = [(config, seed) for seed in _seeds(seeds) for config in configs]
+    missing = [job for job in jobs if runs.find(*job) is None]
+    if missing:
+        # The longest first, so that the last to finish is not alone.
+        _train(sorted(missing, key=lambda job: -job[0].work()))
+    return [Run(runs.folder_of(config, seed)) for config, seed in jobs]
+
+
+def _seeds(seeds: int | Iterable[int]) -> list[int]:
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not chosen or isinstance(seeds, bool) or any(not isinstance(seed, int) or seed < 0 for seed in chosen):
+        raise ValueError(f"seeds is {seeds!r}; it must be how many, at least 1, or a list of numbers of at least 0.")
+    return chosen
+
+
+def _work(job: Job, number: int, reports: Any) -> None:
+    """What a worker process does: one run, telling its parent how far it is."""
+    torch.set_num_threads(1)
+    done, last = 0, 0.0
+
+    def tick(phase: str, units: int) -> None:
+        nonlocal done, last
+        done += units
+        if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
+            reports.put((number, "at", (phase, done)))
+            done, last = 0, time.monotonic()
+
+    try:
+        make(*job, tick)
+        reports.put((number, "done", None))
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:
+        reports.put((number, "failed", (str(error).splitlines()[:1], traceback.format_exc())))
+
+
+def _train(jobs: list[Job]) -> None:
+    context = multiprocessing.get_context("spawn")
+    reports = context.Queue()
+    at_once = (
+        1
+        if torch.cuda.is_available()
+        else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    )
+    waiting = list(enumerate(jobs))
+    workers: dict[int, Any] = {}
+    bars: dict[int, tqdm] = {}
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < at_once:
+                number, (config, seed) = waiting.pop(0)
+                name = f"{config.experiment} seed {seed}"
+                bars[number] = tqdm(total=config.work(), desc=name, unit="pass", file=sys.stdout, dynamic_ncols=True)
+                workers[number] = context.Process(target=_work, args=((config, seed), number, reports), daemon=False)
+                workers[number].start()
+            try:
+                _handle(reports.get(timeout=1), workers, bars)
+            except queue.Empty:
+                _check_alive(workers, jobs)
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for bar in bars.values():
+            bar.close()
+
+
+def _handle(report: tuple[int, str, Any], workers: dict[int, Any], bars: dict[int, tqdm]) -> None:
+    number, kind, content = report
+    bar = bars[number]
+    if kind == "at":
+        phase, units = content
+        bar.set_postfix_str(phase, refresh=False)
+        bar.update(units)
+        return
+    workers.pop(number).join()
+    if kind == "failed":
+        reason, trace = content
+        raise RuntimeError(f"{bar.desc.rstrip(': ')} failed: {reason[0] if reason else 'no message'}\n\n{trace}")
+    bar.update(bar.total - bar.n)
+    bar.set_postfix_str("done")
+
+
+def _check_alive(workers: dict[int, Any], jobs: list[Job]) -> None:
+    """A worker that was killed, by the system for want of memory perhaps, reports nothing."""
+    for number, worker in workers.items():
+        if worker.exitcode:
+            config, seed = jobs[number]
+            raise RuntimeError(
+                f"The process of {config.experiment} seed {seed} ended with code {worker.exitcode} before the run was "
+                "finished (-9 often means that memory ran out); free some memory or take a smaller scale, and go on."
+            )

@@ -1,0 +1,33 @@
+"""The paper's experiments, one file each: a config, its stages, and what is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from modules_lib.experiments.addmul import AddMul
+from modules_lib.experiments.config import SCALES, Config, check_scale
+
+EXPERIMENTS: dict[str, dict[str, Config]] = {"addmul-fnn": AddMul.presets("fnn"), "addmul-lstm": AddMul.presets("lstm")}
+
+
+def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
+    """An experiment's config at a scale, with changed fields; fields changed to None keep the preset's value.
+
+    Raises:
+        ValueError: there is no such experiment, scale or field, or a value is not allowed.
+    """
+    if experiment not in EXPERIMENTS:
+        raise ValueError(f"Unknown experiment {experiment!r}; the experiments are {', '.join(EXPERIMENTS)}.")
+    config = EXPERIMENTS[experiment][check_scale(scale)]
+    changes = {name: value for name, value in changes.items() if value is not None}
+    unknown = sorted(changes.keys() - config.fields().keys())
+    if unknown:
+        raise ValueError(f"{experiment} has no setting {unknown[0]!r}; its settings are {', '.join(config.fields())}.")
+    return replace(config, **changes)
+
+
+def scale_of(config: Config) -> str:
+    """The scale whose preset this config is, or ``"custom"``."""
+    presets = EXPERIMENTS.get(config.experiment, {})
+    return next((scale for scale in SCALES if presets.get(scale) == config), "custom")

@@ -1,0 +1,164 @@
+"""Addition and multiplication with shared inputs and outputs (section 3.1, appendix C): are different functions
+kept apart (P1)? Stages: both operations, addition alone, multiplication alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from modules_lib.data import arithmetic
+from modules_lib.data.arithmetic import OPERATIONS, Arithmetic
+from modules_lib.device import device
+from modules_lib.experiments.config import Config, Rows, Tick
+from modules_lib.masked import MaskedModel, subnetwork
+from modules_lib.masks import Masks, sharing
+from modules_lib.models import FNN, RepeatLSTM
+from modules_lib.training import train_masks, train_weights
+
+STAGES = {"full": ("add", "mul"), "add": ("add",), "mul": ("mul",)}
+
+# Below this many mask samples in a run, compiling the sampler costs more than it saves.
+WORTH_COMPILING = 500_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddMul(Config):
+    """The config of one network on the addition/multiplication task.
+
+    Attributes:
+        network: "fnn" or "lstm".
+        hidden: units of the FNN's hidden layers; of the LSTM's layers, all of one size.
+        repeats: steps over which the LSTM is shown its input.
+    """
+
+    network: str = "fnn"
+    hidden: tuple[int, ...] = (2000, 2000, 2000, 2000)
+    repeats: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if self.network not in ("fnn", "lstm"):
+            raise ValueError(f"Unknown network {self.network!r}; the networks are fnn, lstm.")
+        if not self.hidden or any(not isinstance(n, int) or n < 1 for n in self.hidden):
+            raise ValueError(f"hidden is {self.hidden!r}; it must name at least one layer of at least one unit.")
+        if self.network == "lstm" and len(set(self.hidden)) > 1:
+            raise ValueError(f"hidden is {self.hidden!r}; the layers of an LSTM have one size.")
+
+    @classmethod
+    def presets(cls, network: str) -> dict[str, Config]:
+        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        if network == "fnn":
+            return {
+                "smoke": cls(network=network, hidden=(48, 48), batch=64, weight_steps=150, mask_steps=60),
+                "laptop": cls(
+                    network=network, hidden=(400, 400, 200), weight_steps=6000, mask_steps=4000, mask_lr=3e-2
+                ),
+                "paper": cls(network=network),
+            }
+        return {
+            "smoke": cls(network=network, hidden=(32, 32), batch=64, weight_steps=150, mask_steps=60),
+            "laptop": cls(
+                network=network, hidden=(128, 128), weight_steps=6500, weight_lr=3e-3, mask_steps=4000, mask_lr=3e-2
+            ),
+            "paper": cls(network=network, hidden=(256, 256)),
+        }
+
+    @property
+    def experiment(self) -> str:
+        return f"addmul-{self.network}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(STAGES)
+
+    def model(self) -> nn.Module:
+        """The untrained network, from torch's global random state."""
+        if self.network == "fnn":
+            return FNN(arithmetic.INPUTS, self.hidden, arithmetic.OUTPUTS)
+        return RepeatLSTM(arithmetic.INPUTS, self.hidden[0], arithmetic.OUTPUTS, len(self.hidden), self.repeats)
+
+    def layers(self) -> dict[str, str]:
+        """Parameter name -> what a figure calls it, from input to output."""
+        if self.network == "fnn":
+            labels = ["input", *(f"hidden {i}" for i in range(1, len(self.hidden))), "output"]
+            return {f"layers.{i}.weight": label for i, label in enumerate(labels)}
+        names = {"lstm.weight_ih_l0": "input", "lstm.weight_hh_l0": "state 1"}
+        for i in range(1, len(self.hidden)):
+            names |= {f"lstm.weight_ih_l{i}": f"state {i} to {i + 1}", f"lstm.weight_hh_l{i}": f"state {i + 1}"}
+        return names | {"output.weight": "output"}
+
+    def train(self, seed: int, tick: Tick) -> tuple[nn.Module, Rows]:
+        data = Arithmetic.of(*OPERATIONS, device=device())
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = self.model().to(device())
+        curve: Rows = []
+        train_weights(
+            model,
+            lambda step: data.batch(self.batch, seed, "weights", step),
+            arithmetic.loss,
+            steps=self.weight_steps,
+            lr=self.weight_lr,
+            clip=self.clip,
+            point=lambda step, loss: curve.append(_point("weights", step, "curve loss", loss)),
+            tick=lambda steps: tick("weights", steps),
+        )
+        return model, curve
+
+    def find_masks(self, model: nn.Module, seed: int, stage: str, tick: Tick) -> tuple[Masks, Rows]:
+        if stage not in STAGES:
+            raise ValueError(f"Unknown stage {stage!r}; the stages are {', '.join(STAGES)}.")
+        data = Arithmetic.of(*STAGES[stage], device=device())
+        masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage)
+        masked.fuse = self.mask_steps * self.samples * masked.logits.numel() > WORTH_COMPILING
+        curve: Rows = []
+
+        def point(step: int, loss: float) -> None:
+            curve.append(_point(stage, step, "curve loss", loss))
+            curve.append(_point(stage, step, "curve kept", masked.masks().kept()))
+
+        train_masks(
+            masked,
+            lambda step: data.batch(self.batch, seed, stage, "data", step),
+            arithmetic.loss,
+            steps=self.mask_steps,
+            alpha=self.alpha,
+            lr=self.mask_lr,
+            clip=self.clip,
+            point=point,
+            tick=lambda steps: tick(f"masks: {stage}", steps * self.samples),
+        )
+        return masked.masks(), curve
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
+        rows: Rows = []
+        for stage in ("unmasked", *tested):
+            network = subnetwork(model, tested[stage]) if stage in tested else model
+            for task in OPERATIONS:
+                outcomes = arithmetic.outcomes(network, Arithmetic.of(task, device=device()))
+                rows += [
+                    {"stage": stage, "task": task, "metric": metric, "value": round(value, 4)}
+                    for metric, value in outcomes.items()
+                ]
+        return rows + self._counts(masks)
+
+    def _counts(self, masks: dict[str, Masks]) -> Rows:
+        rows: Rows = []
+        sizes = next(iter(masks.values()))
+        for name, layer in [*self.layers().items(), (None, "total")]:
+            rows.append({"stage": "unmasked", "layer": layer, "metric": "kept", "value": sizes.size(name)})
+            for stage, mask in masks.items():
+                rows.append({"stage": stage, "layer": layer, "metric": "kept", "value": mask.count(name)})
+            for stage, other in (("add", "mul"), ("mul", "add")):
+                if stage in masks and other in masks:
+                    value = sharing(masks[stage], masks[other], name=name)
+                    rows.append({"stage": stage, "layer": layer, "metric": "sharing", "value": round(value, 6)})
+        return rows
+
+
+def _point(stage: str, step: int, metric: str, value: float) -> dict[str, object]:
+    return {"stage": stage, "step": step, "metric": metric, "value": round(value, 5)}

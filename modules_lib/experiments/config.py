@@ -1,0 +1,126 @@
+"""What every experiment's config has: the settings of the two training loops, and an identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from modules_lib.masks import Masks
+from modules_lib.training import alpha_of
+
+SCALES = ("smoke", "laptop", "paper")
+
+Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, value
+Tick = Callable[[str, int], object]  # (what is being done, units of work just done)
+
+
+def check_scale(scale: str) -> str:
+    """The scale itself, if it is one.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"Unknown scale {scale!r}; the scales are {', '.join(SCALES)}.")
+    return scale
+
+
+def default_scale() -> str:
+    """The scale that chapters take when none is given: the environment variable MODULES_SCALE, else laptop."""
+    return check_scale(os.environ.get("MODULES_SCALE") or "laptop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that can change an experiment's result, but for the seed. Defaults are the paper's (appendix B).
+
+    Attributes:
+        batch: examples a step.
+        weight_steps, weight_lr: Adam on the weights.
+        mask_steps, mask_lr: Adam on the mask logits, in each stage.
+        samples: K, mask samples a batch.
+        beta: the penalty's strength, alpha = beta / batch.
+        clip: the largest gradient norm, in both loops.
+        start: every mask logit's first value.
+    """
+
+    batch: int = 128
+    weight_steps: int = 20_000
+    weight_lr: float = 1e-3
+    mask_steps: int = 20_000
+    mask_lr: float = 1e-2
+    samples: int = 4
+    beta: float = 1e-4
+    clip: float = 1.0
+    start: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "weight_steps", "mask_steps", "samples"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        for name in ("weight_lr", "mask_lr", "clip"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ValueError(f"{name} is {value!r}; it must be a number above 0.")
+        if self.batch % self.samples:
+            nearest = self.batch // self.samples * self.samples or self.samples
+            raise ValueError(
+                f"A batch of {self.batch} cannot be cut into {self.samples} equal slices, one for each mask sample; "
+                f"use a batch divisible by {self.samples}, for example {nearest}."
+            )
+        alpha_of(self.beta, self.batch)
+        object.__setattr__(self, "beta", float(self.beta))
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name, for folders and tables."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The subtasks that masks are trained on, in order."""
+        raise NotImplementedError
+
+    @property
+    def alpha(self) -> float:
+        return alpha_of(self.beta, self.batch)
+
+    def train(self, seed: int, tick: Tick) -> tuple[nn.Module, Rows]:
+        """A model trained on the whole task, and its training curve."""
+        raise NotImplementedError
+
+    def find_masks(self, model: nn.Module, seed: int, stage: str, tick: Tick) -> tuple[Masks, Rows]:
+        """The masks of one stage, and their training curve."""
+        raise NotImplementedError
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        """Everything that the figures and claims need."""
+        raise NotImplementedError
+
+    def work(self) -> int:
+        """The run's length in passes through the network: 1 for a step on weights, K for one on masks."""
+        return self.weight_steps + len(self.stages) * self.mask_steps * self.samples
+
+    def fields(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps({"experiment": self.experiment, **self.fields()}, indent=1, sort_keys=True)
+
+    def hash(self) -> str:
+        """A run's identity: ten hexadecimal digits from the experiment and every setting that is not the default.
+
+        A setting added later, with a default that does what was done before, leaves old runs theirs.
+        """
+        changed = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
+        }
+        return hashlib.sha256(json.dumps([self.experiment, changed], sort_keys=True).encode()).hexdigest()[:10]

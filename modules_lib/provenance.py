@@ -1,0 +1,51 @@
+"""Where a result comes from: what is written down beside every run."""
+
+import datetime
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modules_lib.device import device
+
+
+def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:
+    """Library, commit, software, hardware, start (UTC) and wall time in seconds."""
+    return {
+        "library": version("modules_lib"),
+        **commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(device()),
+        "hardware": torch.cuda.get_device_name() if device().type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+    }
+
+
+def commit() -> dict[str, Any]:
+    """The git commit of the library's checkout, and whether anything in it was changed; None outside of git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def processor() -> str:
+    """The processor's name, with what decides its speed here."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        name = next(
+            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
+        )
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
