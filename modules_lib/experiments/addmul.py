@@ -4,6 +4,7 @@ kept apart (P1)? Stages: both operations, addition alone, multiplication alone."
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,18 +51,19 @@ class AddMul(Config):
     @classmethod
     def presets(cls, network: str) -> dict[str, Config]:
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        small: dict[str, Any] = {"batch": 64, "weight_steps": 150, "mask_steps": 60}
         if network == "fnn":
             return {
-                "smoke": cls(network=network, hidden=(48, 48), batch=64, weight_steps=150, mask_steps=60),
+                "smoke": cls(network=network, hidden=(48, 48), **small),
                 "laptop": cls(
-                    network=network, hidden=(400, 400, 200), weight_steps=6000, mask_steps=4000, mask_lr=3e-2
+                    network=network, hidden=(400, 400, 200), weight_steps=8000, mask_steps=3000, mask_lr=2e-2
                 ),
                 "paper": cls(network=network),
             }
         return {
-            "smoke": cls(network=network, hidden=(32, 32), batch=64, weight_steps=150, mask_steps=60),
+            "smoke": cls(network=network, hidden=(32, 32), **small),
             "laptop": cls(
-                network=network, hidden=(128, 128), weight_steps=6500, weight_lr=3e-3, mask_steps=4000, mask_lr=3e-2
+                network=network, hidden=(128, 128), weight_steps=6000, weight_lr=3e-3, mask_steps=3000, mask_lr=3e-2
             ),
             "paper": cls(network=network, hidden=(256, 256)),
         }

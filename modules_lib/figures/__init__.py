@@ -1,0 +1,1 @@
+"""Plotly figures, one function a figure of the paper. Each takes results and returns a ``go.Figure``."""

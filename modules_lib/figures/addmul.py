@@ -1,0 +1,167 @@
+"""The figures of section 3.1 and appendix C: addition and multiplication.
+
+Every function takes the published results and those of the run just made, as tables by network
+(:func:`modules_lib.runs.table`), and shows both: published as bars, the run as diamonds.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from modules_lib.claims import by_layer, outcome
+from modules_lib.figures.theme import (
+    COLOURS,
+    DIVERGING,
+    MASKS,
+    NETWORKS,
+    SEQUENTIAL,
+    TASKS,
+    Results,
+    buttons,
+    plus_minus,
+    seeds_of,
+    spread,
+    style,
+)
+
+OUTCOMES = {"add": "sum", "mul": "product", "none": "neither"}
+
+
+def sharing_per_layer(published: Results, run: Results) -> go.Figure:
+    """Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent."""
+    return _per_layer(published, run, "sharing", 100, "shared [%]", 1).update_yaxes(range=[0, 100])
+
+
+def weights_per_layer(published: Results, run: Results) -> go.Figure:
+    """Figure 11: how many weights each operation keeps, by layer."""
+    figure = _per_layer(published, run, "kept", 1, "weights kept", 0)
+    scales: list[tuple[str, dict, dict]] = [
+        (name, {}, {f"{axis}.type": name for axis in ("yaxis", "yaxis2")}) for name in ("linear", "log")
+    ]
+    return figure.update_layout(updatemenus=[buttons(scales, y=1.06)])
+
+
+def _per_layer(published: Results, run: Results, metric: str, factor: float, unit: str, digits: int) -> go.Figure:
+    networks = [network for network in NETWORKS if network in run or network in published]
+    titles = [NETWORKS[network] for network in networks]
+    figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=0.16)
+    for row, network in enumerate(networks, 1):
+        for task, name in TASKS.items():
+            for kind, results in (("published", published), ("this run", run)):
+                if network not in results or results[network].empty:
+                    continue
+                values = factor * by_layer(results[network], task, metric).drop(columns="total")
+                label = f"{name}, {kind} ({seeds_of({network: results[network]})})"
+                trace = _bar_or_diamond(spread(values), kind, task, label, unit, digits)
+                figure.add_trace(trace.update(showlegend=row == 1), row=row, col=1)
+    figure.update_yaxes(title=unit)
+    return style(figure, 300 * len(networks) + 60, barmode="group", scattermode="group", bargap=0.3, scattergap=0.3)
+
+
+def _bar_or_diamond(summary: pd.DataFrame, kind: str, group: str, label: str, unit: str, digits: int) -> go.Bar:
+    """Published means as bars, the run's as diamonds in front of them; both with deviations and details to hover."""
+    texts = [plus_minus(mean, deviation, digits) for mean, deviation in summary.itertuples(index=False)]
+    common = {
+        "x": list(summary.index),
+        "y": summary["mean"],
+        "error_y": {"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
+        "name": label,
+        "legendgroup": label,
+        "offsetgroup": group,
+        "customdata": texts,
+        "hovertemplate": f"<b>%{{x}}</b><br>%{{customdata}} {unit}<extra>{label}</extra>",
+    }
+    if kind == "published":
+        return go.Bar(**common, marker_color=COLOURS[group], opacity=0.85)
+    marker = {"symbol": "diamond", "size": 11, "color": COLOURS[group], "line": {"color": "white", "width": 1.5}}
+    return go.Scatter(**common, mode="markers", marker=marker)
+
+
+def performed(network: str, published: Results, run: Results) -> go.Figure:
+    """Figures 2 (FNN) and 10 (LSTM): asked for an operation (rows), what does each mask's network do (columns)?
+
+    One row of panels a mask, published results left, this run right. Buttons switch from the share of answers to the
+    change against the unmasked network.
+    """
+    stages = ("full", "add", "mul")
+    sides = [
+        (name, results[network])
+        for name, results in (("published", published), ("this run", run))
+        if network in results
+    ]
+    sides = [(name, frame) for name, frame in sides if not frame.empty]
+    titles = [
+        f"mask of {'both' if stage == 'full' else TASKS[stage]}, {name} ({seeds_of({network: frame})})"
+        for stage in stages
+        for name, frame in sides
+    ]
+    figure = make_subplots(len(stages), len(sides), subplot_titles=titles, vertical_spacing=0.14, shared_yaxes=True)
+    shares, changes = [], []
+    for row, stage in enumerate(stages, 1):
+        for column, (_, frame) in enumerate(sides, 1):
+            figure.add_trace(go.Heatmap(), row, column)
+            shares.append(_confusion(frame, stage))
+            changes.append(_confusion(frame, stage, against="unmasked"))
+    axes = {
+        "coloraxis": {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "colorbar": {"title": "%", "thickness": 12}}
+    }
+    differences = {
+        "coloraxis": {
+            "colorscale": DIVERGING,
+            "cmin": -100,
+            "cmax": 100,
+            "colorbar": {"title": "points", "thickness": 12},
+        }
+    }
+    figure.for_each_trace(lambda trace: trace.update(coloraxis="coloraxis", texttemplate="%{text}"))
+    for trace, (means, texts) in zip(figure.data, shares, strict=True):
+        trace.update(z=means, text=texts, x=[f"{name} " for name in OUTCOMES.values()], y=list(TASKS.values()))
+        trace.hovertemplate = "asked for %{y}, gives the %{x}: %{text}<extra></extra>"
+    choices = [
+        ("share of answers", _restyled(shares), axes),
+        ("change against no mask", _restyled(changes), differences),
+    ]
+    figure.update_yaxes(autorange="reversed")
+    figure.update_annotations(font_size=12)
+    return style(
+        figure, 560, updatemenus=[buttons(choices, y=1.05)], margin={"l": 90, "r": 10, "t": 80, "b": 30}, **axes
+    )
+
+
+def _restyled(panels: list[tuple[list, list]]) -> dict:
+    return {"z": [means for means, _ in panels], "text": [texts for _, texts in panels]}
+
+
+def _confusion(frame: pd.DataFrame, stage: str, against: str | None = None) -> tuple[list, list]:
+    """Rows: the operation asked for; columns: sum, product, neither. Means in per cent, and as text with deviations."""
+    means, texts = [], []
+    for asked in TASKS:
+        values = pd.DataFrame({done: 100 * outcome(frame, stage, asked, done) for done in OUTCOMES})
+        if against:
+            values -= pd.DataFrame({done: 100 * outcome(frame, against, asked, done) for done in OUTCOMES})
+        summary = spread(values)
+        means.append([round(mean, 2) for mean in summary["mean"]])
+        texts.append([plus_minus(mean, deviation) for mean, deviation in summary.itertuples(index=False)])
+    return means, texts
+
+
+def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
+    """Figure 8: accuracy on each operation under every mask and inverted mask, in per cent."""
+    figure = go.Figure()
+    for network, title in NETWORKS.items():
+        for task, sign in (("add", "+"), ("mul", "×")):
+            for kind, results in (("published", published), ("this run", run)):
+                if network not in results or results[network].empty:
+                    continue
+                values = pd.DataFrame({MASKS[stage]: 100 * outcome(results[network], stage, task) for stage in MASKS})
+                label = f"{title} {sign}, {kind}"
+                trace = _bar_or_diamond(spread(values), kind, task, label, "% correct", 1)
+                trace.offsetgroup = f"{network} {task}"
+                if network == "lstm" and kind == "published":
+                    trace.marker.pattern = {"shape": "/", "size": 5, "solidity": 0.35}
+                figure.add_trace(trace)
+    figure.update_xaxes(title="mask")
+    figure.update_yaxes(title="correct [%]", range=[0, 104])
+    return style(figure, 460, barmode="group", scattermode="group", bargap=0.2, scattergap=0.2)

@@ -1,0 +1,76 @@
+"""What all figures share: colours that the colour-blind can tell apart, labels, and how spread is written."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+# M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
+COLOURS = {"add": BLUE, "mul": ORANGE, "full": GREEN, "unmasked": GREY}
+TASKS = {"add": "addition", "mul": "multiplication"}
+NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
+MASKS = {
+    "unmasked": "none",
+    "full": "both",
+    "add": "addition",
+    "mul": "multiplication",
+    "not add": "not addition",
+    "not mul": "not multiplication",
+}
+SEQUENTIAL = "Blues"
+DIVERGING = "RdBu"
+
+Results = dict[str, pd.DataFrame]  # network ("fnn", "lstm") -> table of measurements
+
+
+def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+    """The book's look; figures are as wide as the page."""
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+        font={"size": 13},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        hoverlabel={"align": "left"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    return figure.update_layout(**layout)
+
+
+def buttons(choices: list[tuple[str, dict, dict]], y: float = 1.0) -> dict:
+    """A row of buttons at the top right: (label, changes of the traces, changes of the layout)."""
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "x": 1,
+        "xanchor": "right",
+        "y": y,
+        "yanchor": "bottom",
+        "pad": {"b": 6},
+        "showactive": True,
+        "active": 0,
+        "font": {"size": 11},
+        "buttons": [
+            {"label": label, "method": "update", "args": [traces, layout]} for label, traces, layout in choices
+        ],
+    }
+
+
+def spread(values: pd.DataFrame) -> pd.DataFrame:
+    """Seeds in rows -> mean and unbiased standard deviation of every column; nan for one seed."""
+    return pd.DataFrame({"mean": values.mean(), "deviation": values.std(ddof=1)})
+
+
+def seeds_of(results: Results) -> str:
+    """E.g. ``5 seeds``, from the tables of several networks."""
+    count = min((frame["seed"].nunique() for frame in results.values()), default=0)
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
+    """``12.3 ± 0.4``, or the mean alone where there is no deviation."""
+    if pd.isna(mean):
+        return "not available"
+    return f"{mean:,.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:,.{digits}f}")
