@@ -67,8 +67,8 @@ def claims(scale: Scale = "laptop", json: bool = False) -> None:
         print(dumps([verdict.to_dict() for verdict in verdicts], indent=1, ensure_ascii=False))
         return
     for verdict in verdicts:
-        seeds = f", {verdict.seeds} seeds, {verdict.scale} scale" if verdict.seeds else ""
-        print(f"{verdict.claim.id:>2}  {verdict.verdict:<15} {verdict.claim.claim} ({verdict.claim.paper}{seeds})")
+        source = f"{verdict.claim.paper}; {verdict.made_from}" if verdict.made_from else verdict.claim.paper
+        print(f"{verdict.claim.id:>2}  {verdict.verdict:<15} {verdict.claim.claim} ({source})")
         for statement in verdict.statements:
             print(f"      {'yes' if statement.holds else 'no ':<4}{statement.text}: {statement.measured}")
 

@@ -92,6 +92,11 @@ class Verdict:
     def ours(self) -> str:
         return "; ".join(f"{s.text}: {s.measured}" for s in self.statements) or "-"
 
+    @property
+    def made_from(self) -> str:
+        """E.g. ``5 seeds, laptop scale``; empty where nothing was run."""
+        return f"{self.seeds} seed{'' if self.seeds == 1 else 's'}, {self.scale} scale" if self.seeds else ""
+
     def to_dict(self) -> dict[str, Any]:
         """What ``python -m modules_lib claims --json`` prints."""
         return {

@@ -74,9 +74,9 @@ def _work(job: Job, number: int, reports: Any) -> None:
     torch.set_num_threads(1)
     done, last = 0, 0.0
 
-    def tick(phase: str, units: int) -> None:
+    def tick(phase: str, steps: int) -> None:
         nonlocal done, last
-        done += units
+        done += steps
         if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
             reports.put((number, "at", (phase, done)))
             done, last = 0, time.monotonic()
@@ -106,7 +106,7 @@ def _train(jobs: list[Job]) -> None:
             while waiting and len(workers) < at_once:
                 number, (config, seed) = waiting.pop(0)
                 name = f"{config.experiment} seed {seed}"
-                bars[number] = tqdm(total=config.work(), desc=name, unit="pass", file=sys.stdout, dynamic_ncols=True)
+                bars[number] = tqdm(total=config.work(), desc=name, unit="step", file=sys.stdout, dynamic_ncols=True)
                 workers[number] = context.Process(target=_work, args=((config, seed), number, reports), daemon=False)
                 workers[number].start()
             try:
@@ -124,9 +124,9 @@ def _handle(report: tuple[int, str, Any], workers: dict[int, Any], bars: dict[in
     number, kind, content = report
     bar = bars[number]
     if kind == "at":
-        phase, units = content
+        phase, steps = content
         bar.set_postfix_str(phase, refresh=False)
-        bar.update(units)
+        bar.update(steps)
         return
     workers.pop(number).join()
     if kind == "failed":

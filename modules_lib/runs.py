@@ -71,12 +71,19 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         path = self.folder / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
+        if not rows:
+            raise _damaged(path, ValueError("it is empty"))
+        return rows
 
     def masks(self, stage: str) -> Masks:
-        return Masks.load(self.folder / "masks" / f"{stage}.safetensors")
+        path = self.folder / "masks" / f"{stage}.safetensors"
+        try:
+            return Masks.load(path)
+        except FileNotFoundError as error:
+            raise _damaged(path, error) from error
 
     def load_weights(self, model: nn.Module) -> nn.Module:
         """Put the trained weights into a model of the run's architecture; returns it in evaluation mode."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -48,7 +48,9 @@ def train_weights(
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     for step in range(steps):
         inputs, targets = batch(step)
-        _update(optimizer, loss(model(inputs), targets), clip, step, steps, point, tick)
+        data_loss = loss(model(inputs), targets)
+        _update(optimizer, data_loss, clip)
+        _report(step, steps, data_loss, point, tick)
     return model.eval()
 
 
@@ -71,29 +73,32 @@ def train_masks(
     Raises:
         ValueError: alpha is not a number of at least 0, or a batch is not divisible by the mask samples.
     """
+    for step, data_loss in enumerate(mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)):
+        _report(step, steps, data_loss, point, tick)
+    return masked
+
+
+def mask_steps(
+    masked: MaskedModel, batch: Batch, loss: Loss, *, steps: int, alpha: float, lr: float = 1e-2, clip: float = 1.0
+) -> Iterator[Tensor]:
+    """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     alpha = alpha_of(alpha, 1)
     optimizer = torch.optim.Adam([masked.logits], lr=lr, fused=True)
     for step in range(steps):
         inputs, targets = batch(step)
         data_loss = loss(masked(inputs), targets)
-        _update(optimizer, data_loss, clip, step, steps, point, tick, masked.penalty(alpha))
-    return masked
+        _update(optimizer, data_loss + masked.penalty(alpha), clip)
+        yield data_loss.detach()
 
 
-def _update(
-    optimizer: torch.optim.Optimizer,
-    data_loss: Tensor,
-    clip: float,
-    step: int,
-    steps: int,
-    point: Point | None,
-    tick: Tick | None,
-    penalty: Tensor | None = None,
-) -> None:
+def _update(optimizer: torch.optim.Optimizer, objective: Tensor, clip: float) -> None:
     optimizer.zero_grad()
-    (data_loss if penalty is None else data_loss + penalty).backward()
+    objective.backward()
     nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], clip)
     optimizer.step()
+
+
+def _report(step: int, steps: int, data_loss: Tensor, point: Point | None, tick: Tick | None) -> None:
     if point and (step % max(1, steps // POINTS) == 0 or step == steps - 1):
         point(step + 1, data_loss.item())
     if tick:

@@ -131,7 +131,7 @@ class AddMul(Config):
             lr=self.mask_lr,
             clip=self.clip,
             point=point,
-            tick=lambda steps: tick(f"masks: {stage}", steps * self.samples),
+            tick=lambda steps: tick(f"masks: {stage}", steps),
         )
         return masked.masks(), curve
 

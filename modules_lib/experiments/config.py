@@ -18,7 +18,7 @@ from modules_lib.training import alpha_of
 SCALES = ("smoke", "laptop", "paper")
 
 Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, value
-Tick = Callable[[str, int], object]  # (what is being done, units of work just done)
+Tick = Callable[[str, int], object]  # (what is being done, steps just made)
 
 
 def check_scale(scale: str) -> str:
@@ -106,8 +106,8 @@ class Config:
         raise NotImplementedError
 
     def work(self) -> int:
-        """The run's length in passes through the network: 1 for a step on weights, K for one on masks."""
-        return self.weight_steps + len(self.stages) * self.mask_steps * self.samples
+        """The run's length in training steps."""
+        return self.weight_steps + len(self.stages) * self.mask_steps
 
     def fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

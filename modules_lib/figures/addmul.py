@@ -6,6 +6,8 @@ Every function takes the published results and those of the run just made, as ta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -31,7 +33,7 @@ OUTCOMES = {"add": "sum", "mul": "product", "none": "neither"}
 
 def sharing_per_layer(published: Results, run: Results) -> go.Figure:
     """Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent."""
-    return _per_layer(published, run, "sharing", 100, "shared [%]", 1).update_yaxes(range=[0, 100])
+    return _per_layer(published, run, "sharing", 100, "shared [%]", 1).update_yaxes(range=[0, 104])
 
 
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
@@ -57,6 +59,7 @@ def _per_layer(published: Results, run: Results, metric: str, factor: float, uni
                 trace = _bar_or_diamond(spread(values), kind, task, label, unit, digits)
                 figure.add_trace(trace.update(showlegend=row == 1), row=row, col=1)
     figure.update_yaxes(title=unit)
+    figure.update_annotations(x=0, xanchor="left")
     return style(figure, 300 * len(networks) + 60, barmode="group", scattermode="group", bargap=0.3, scattergap=0.3)
 
 
@@ -79,55 +82,51 @@ def _bar_or_diamond(summary: pd.DataFrame, kind: str, group: str, label: str, un
     return go.Scatter(**common, mode="markers", marker=marker)
 
 
-def performed(network: str, published: Results, run: Results) -> go.Figure:
+def performed(
+    network: str, published: Results, run: Results, stages: Sequence[str] = ("full", "add", "mul")
+) -> go.Figure:
     """Figures 2 (FNN) and 10 (LSTM): asked for an operation (rows), what does each mask's network do (columns)?
 
     One row of panels a mask, published results left, this run right. Buttons switch from the share of answers to the
     change against the unmasked network.
     """
-    stages = ("full", "add", "mul")
     sides = [
         (name, results[network])
         for name, results in (("published", published), ("this run", run))
         if network in results
     ]
     sides = [(name, frame) for name, frame in sides if not frame.empty]
-    titles = [
-        f"mask of {'both' if stage == 'full' else TASKS[stage]}, {name} ({seeds_of({network: frame})})"
-        for stage in stages
-        for name, frame in sides
-    ]
-    figure = make_subplots(len(stages), len(sides), subplot_titles=titles, vertical_spacing=0.14, shared_yaxes=True)
-    shares, changes = [], []
-    for row, stage in enumerate(stages, 1):
-        for column, (_, frame) in enumerate(sides, 1):
-            figure.add_trace(go.Heatmap(), row, column)
-            shares.append(_confusion(frame, stage))
-            changes.append(_confusion(frame, stage, against="unmasked"))
-    axes = {
-        "coloraxis": {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "colorbar": {"title": "%", "thickness": 12}}
-    }
-    differences = {
-        "coloraxis": {
-            "colorscale": DIVERGING,
-            "cmin": -100,
-            "cmax": 100,
-            "colorbar": {"title": "points", "thickness": 12},
-        }
-    }
-    figure.for_each_trace(lambda trace: trace.update(coloraxis="coloraxis", texttemplate="%{text}"))
+    titles = [f"{name} ({seeds_of({network: frame})})" for name, frame in sides]
+    rows = [f"mask: {'both' if stage == 'full' else TASKS[stage]}" for stage in stages]
+    figure = make_subplots(
+        len(stages),
+        len(sides),
+        column_titles=titles,
+        row_titles=rows,
+        vertical_spacing=0.14,
+        horizontal_spacing=0.04,
+        shared_yaxes=True,
+    )
+    for row in range(1, len(stages) + 1):
+        for column in range(1, len(sides) + 1):
+            figure.add_trace(go.Heatmap(x=list(OUTCOMES.values()), y=["asked +", "asked ×"]), row, column)
+    panels = [(frame, stage) for stage in stages for _, frame in sides]
+    shares = [_confusion(frame, stage) for frame, stage in panels]
+    changes = [_confusion(frame, stage, against="unmasked") for frame, stage in panels]
     for trace, (means, texts) in zip(figure.data, shares, strict=True):
-        trace.update(z=means, text=texts, x=[f"{name} " for name in OUTCOMES.values()], y=list(TASKS.values()))
-        trace.hovertemplate = "asked for %{y}, gives the %{x}: %{text}<extra></extra>"
+        trace.update(z=means, text=texts, coloraxis="coloraxis", texttemplate="%{text}")
+        trace.hovertemplate = "%{y}, gives %{x}: %{text}<extra></extra>"
+    share_axis = {"coloraxis": {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "showscale": False}}
+    change_axis = {"coloraxis": {"colorscale": DIVERGING, "cmin": -100, "cmax": 100, "showscale": False}}
     choices = [
-        ("share of answers", _restyled(shares), axes),
-        ("change against no mask", _restyled(changes), differences),
+        ("answers [%]", _restyled(shares), share_axis),
+        ("change against no mask [points]", _restyled(changes), change_axis),
     ]
     figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(tickangle=0)
     figure.update_annotations(font_size=12)
-    return style(
-        figure, 560, updatemenus=[buttons(choices, y=1.05)], margin={"l": 90, "r": 10, "t": 80, "b": 30}, **axes
-    )
+    margin = {"l": 70, "r": 25, "t": 75, "b": 30}
+    return style(figure, 80 + 150 * len(stages), updatemenus=[buttons(choices, y=1.08)], margin=margin, **share_axis)
 
 
 def _restyled(panels: list[tuple[list, list]]) -> dict:
@@ -143,7 +142,7 @@ def _confusion(frame: pd.DataFrame, stage: str, against: str | None = None) -> t
             values -= pd.DataFrame({done: 100 * outcome(frame, against, asked, done) for done in OUTCOMES})
         summary = spread(values)
         means.append([round(mean, 2) for mean in summary["mean"]])
-        texts.append([plus_minus(mean, deviation) for mean, deviation in summary.itertuples(index=False)])
+        texts.append([plus_minus(mean, deviation).replace(" ±", "<br>±") for mean, deviation in summary.to_numpy()])
     return means, texts
 
 

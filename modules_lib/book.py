@@ -1,0 +1,142 @@
+"""What chapters need beyond the library: figures that live in pages and notebooks alike, prose, tables."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io as pio
+from IPython.display import Markdown, display
+from plotly.io.base_renderers import MimetypeRenderer
+
+from modules_lib.claims import Verdict
+from modules_lib.experiments.config import Config
+
+MARKS = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not run": "–"}
+
+
+class _BookRenderer(MimetypeRenderer):
+    """A figure for notebooks (its own mime type) and for pages (a div that uses the page's one copy of plotly.js).
+
+    Plotly's own HTML renderers add a script from elsewhere, several megabytes a chapter, or a random id.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+
+    def to_mimebundle(self, fig_dict: dict[str, Any]) -> dict[str, Any]:
+        content = pio.to_json(fig_dict, validate=False, engine="json")
+        name = hashlib.sha256(content.encode()).hexdigest()[:12]
+        self.seen[name] = self.seen.get(name, -1) + 1  # the same figure twice on a page has two ids
+        page = pio.to_html(
+            fig_dict,
+            include_plotlyjs=False,
+            include_mathjax=False,
+            full_html=False,
+            validate=False,
+            default_width="100%",
+            config={"responsive": True, "displaylogo": False},
+            div_id=f"plot-{name}-{self.seen[name]}",
+        )
+        return {"application/vnd.plotly.v1+json": json.loads(content), "text/html": page}
+
+
+def setup() -> None:
+    """Make plotly figures show in this notebook and in the rendered book."""
+    pio.renderers["book"] = _BookRenderer()
+    pio.renderers.default = "book"
+
+
+def say(text: str) -> None:
+    """Show a sentence of prose whose numbers come from results."""
+    display(Markdown(text))
+
+
+class VerdictTable:
+    """Verdicts as a table: with badges in a page, in plain text elsewhere.
+
+    Args:
+        verdicts: in the order to show.
+        details: also list every statement that was tested.
+    """
+
+    def __init__(self, verdicts: list[Verdict], details: bool = False):
+        self.verdicts, self.details = verdicts, details
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": self.text(), "text/html": self.html()}
+
+    def text(self) -> str:
+        lines = []
+        for v in self.verdicts:
+            source = f"{v.claim.paper}; {v.made_from}" if v.made_from else v.claim.paper
+            lines.append(f"{v.claim.id:>2} {MARKS[v.verdict]} {v.verdict:<14} {v.claim.claim} ({source})")
+            if self.details:
+                lines += [f"     {'yes' if s.holds else 'no':<3} {s.text}: {s.measured}" for s in v.statements]
+        return "\n".join(lines)
+
+    def html(self) -> str:
+        rows = "".join(self._row(verdict) for verdict in self.verdicts)
+        head = "<tr><th>#</th><th>claim of the paper</th><th>verdict</th><th>measured here</th></tr>"
+        return f'<table class="verdicts"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+    def _row(self, verdict: Verdict) -> str:
+        kind = verdict.verdict.replace(" ", "-")
+        badge = f'<span class="verdict-{kind}">{verdict.verdict}</span>'
+        claim = f"{html.escape(verdict.claim.claim)} <small>({html.escape(verdict.claim.paper)})</small>"
+        cells = f"<td>{verdict.claim.id}</td><td>{claim}</td><td>{badge}</td><td>{_summary(verdict)}</td>"
+        return f'<tr class="claim">{cells}</tr>' + (_statements(verdict) if self.details else "")
+
+
+def _summary(verdict: Verdict) -> str:
+    if not verdict.statements:
+        return "its chapter is still to come"
+    holding = sum(statement.holds for statement in verdict.statements)
+    return f"{holding} of {len(verdict.statements)} statements hold, {verdict.made_from}"
+
+
+def _statements(verdict: Verdict) -> str:
+    items = "".join(
+        f"<li>{'✓' if s.holds else '✗'} {html.escape(s.text)}: <strong>{s.measured}</strong></li>"
+        for s in verdict.statements
+    )
+    return f'<tr class="statements"><td></td><td colspan="3"><ul>{items}</ul></td></tr>'
+
+
+class Live:
+    """A figure that is drawn anew in its place while a cell runs."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, figure: go.Figure) -> None:
+        """Show the figure, in place of the one before."""
+        if self._handle:
+            self._handle.update(figure)
+        else:
+            self._handle = display(figure, display_id=True)
+
+
+def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:
+    """The settings in which our configs differ from the paper's, by network, as a table."""
+    rows = [
+        f"| {name} | `{field}` | {_setting(papers[name].fields()[field])} | {_setting(value)} |"
+        for name, config in ours.items()
+        for field, value in config.fields().items()
+        if value != papers[name].fields()[field]
+    ]
+    head = ["| network | setting | paper | here |", "|---|---|---|---|"]
+    return Markdown("\n".join(head + rows) if rows else "Every setting is the paper's.")
+
+
+def _setting(value: object) -> str:
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else f"{value}"
+    )

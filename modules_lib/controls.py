@@ -1,0 +1,90 @@
+"""Widgets for changing alpha in a running chapter."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import ipywidgets as widgets
+import pandas as pd
+import torch
+from IPython.display import display
+from tqdm.auto import tqdm
+
+from modules_lib.experiments.addmul import AddMul
+from modules_lib.figures import addmul as figures
+from modules_lib.figures.theme import Results
+from modules_lib.runs import COLUMNS, Run
+
+
+class BetaControl(widgets.VBox):
+    """Retrain the masks of a finished add/mul run at another beta, and redraw its figures beside the published ones.
+
+    The trained weights are the run's own; only the stages addition and multiplication are made again, with fewer
+    steps. Nothing is stored, and interrupting the kernel stops it.
+
+    Args:
+        config: the config of the run.
+        run: the finished run whose weights are used.
+        published: published results by network.
+        mask_steps: steps of each stage.
+    """
+
+    def __init__(self, config: AddMul, run: Run, published: Results, mask_steps: int = 1500):
+        self.config, self.run, self.published = config, run, published
+        self.model = run.load_weights(config.model())
+        self.results: pd.DataFrame | None = None
+        labels = {"description_width": "initial"}
+        self.beta = widgets.FloatLogSlider(
+            value=config.beta, min=-5, max=-2, step=0.1, description="beta", readout_format=".1e", style=labels
+        )
+        self.steps = widgets.IntText(value=min(mask_steps, config.mask_steps), description="steps", style=labels)
+        self.button = widgets.Button(description="Retrain the masks", button_style="primary")
+        self.progress, self.figures = widgets.Output(), widgets.Output()
+        self.button.on_click(lambda _: self.retrain())
+        super().__init__([widgets.HBox([self.beta, self.steps, self.button]), self.progress, self.figures])
+
+    def retrain(self) -> None:
+        """Train both masks at the chosen beta and show what they keep and do."""
+        self.button.disabled = True
+        self.progress.clear_output()
+        before = torch.get_num_threads()
+        try:
+            with self.progress:
+                config = replace(self.config, beta=self.beta.value, mask_steps=self.steps.value)
+                began = time.perf_counter()
+                self.results = self._retrained(config)
+                print(f"beta = {config.beta:.1e}, {config.mask_steps} steps: {time.perf_counter() - began:.0f} s")
+            self._show()
+        except KeyboardInterrupt:
+            with self.progress:
+                print("Stopped; the figures are those of the last finished training.")
+        except ValueError as error:
+            with self.progress:
+                print(error)
+        finally:
+            torch.set_num_threads(before)
+            self.button.disabled = False
+
+    def _retrained(self, config: AddMul) -> pd.DataFrame:
+        torch.set_num_threads(1)  # as every run is made
+        stages = ("add", "mul")
+        masks = {}
+        with tqdm(total=len(stages) * config.mask_steps, unit="step") as bar:
+
+            def tick(phase: str, steps: int) -> None:
+                bar.set_description(phase, refresh=False)
+                bar.update(steps)
+
+            for stage in stages:
+                masks[stage], _ = config.find_masks(self.model, self.run.seed, stage, tick)
+        rows = [{"seed": self.run.seed, **row} for row in config.measure(self.model, masks)]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def _show(self) -> None:
+        network, results = self.config.network, self.results
+        published = {network: self.published[network]} if network in self.published else {}
+        self.figures.clear_output(wait=True)
+        with self.figures:
+            display(figures.sharing_per_layer(published, {network: results}))
+            display(figures.performed(network, published, {network: results}, stages=("add", "mul")))
