@@ -1,0 +1,69 @@
+# `make` alone shows what there is. Everything runs in .venv, which is made on first use.
+PYTHON ?= python3
+SCALE  ?= laptop
+
+VENV      := .venv
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Refused while make reads this file, so that a typing error does not cost an install first.
+ifneq ($(filter book,$(MAKECMDGOALS)),)
+ifneq ($(words $(SCALE))$(filter-out smoke laptop paper,$(SCALE)),1)
+$(error SCALE is "$(SCALE)", but must be smoke, laptop or paper: try "make book SCALE=smoke")
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help book html lab chapters test format clean
+
+help:
+	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
+	@echo "make html        render the executed chapters again"
+	@echo "make lab         open the chapters in JupyterLab"
+	@echo "make test        formatting, types, and all tests"
+	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
+	@echo "make format      put the code in its normal form"
+	@echo "make clean       remove the built book and caches; runs and .venv stay"
+
+book: $(INSTALLED)
+	@$(BIN)/python -m tools.book build --scale $(SCALE)
+
+html: $(INSTALLED)
+	@$(BIN)/python -m tools.book html
+
+lab: $(INSTALLED)
+	$(BIN)/python -m jupyterlab book/index.ipynb
+
+chapters: $(INSTALLED)
+	@$(BIN)/python -m tools.book refresh
+
+test: $(INSTALLED)
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy modules_lib
+	$(BIN)/python -m pytest tests
+
+format: $(INSTALLED)
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+
+clean:
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find book modules_lib tests tools _ext \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# $(call needs-python,COMMAND,WAY OUT)
+needs-python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "This project needs Python 3.11 or newer, which \"$(1)\" is not: $(2)." >&2; exit 1; }
+
+# The stamp comes last: after a failed or interrupted install the next make goes on where that one ended.
+# A .venv that is there already is used as it is, whoever made it; one without pip is given pip.
+$(INSTALLED): requirements.txt pyproject.toml
+	@test -x $(BIN)/python || { \
+		$(call needs-python,$(PYTHON),install one or name it as in 'make PYTHON=python3.12 book') && \
+		$(PYTHON) -m venv $(VENV); }
+	@$(call needs-python,$(BIN)/python,move $(VENV) away and run make again)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@echo "Installing into $(VENV); the first time this takes a few minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

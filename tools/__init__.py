@@ -1,0 +1,1 @@
+"""How the book is made: `python -m tools.book --help`. Nothing in the library depends on this."""

@@ -1,0 +1,90 @@
+"""From executed chapters to pages: Jupyter Book with execution off, so that a page shows exactly what was run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from nbformat import NotebookNode
+
+from tools.chapters import ROOT, BookError, all_chapters, normal, read, source, write
+
+OUTPUT = Path(os.environ.get("MODULES_OUTPUT") or ROOT).resolve()  # tests build elsewhere
+EXECUTED = OUTPUT / "_build/executed"
+PAGES = OUTPUT / "_build/pages"
+HTML = OUTPUT / "_build/html"
+
+
+def executed(name: str) -> Path:
+    return EXECUTED / f"{name}.ipynb"
+
+
+def is_complete(nb: NotebookNode) -> bool:
+    """Whether papermill reached the end of this copy; its marks tell a stopped run from a finished one."""
+    marks = nb.metadata.get("papermill", {})
+    return marks.get("end_time") is not None and not marks.get("exception")
+
+
+def readable(nb: NotebookNode) -> NotebookNode:
+    """The chapter for a page without a kernel: no widgets, which would be dead there, and no progress bars."""
+    nb.metadata.pop("widgets", None)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if not _is_widget(o) and o.get("name") != "stderr"]
+    return nb
+
+
+def _is_widget(output: NotebookNode) -> bool:
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
+def page(name: str) -> NotebookNode:
+    """What the page of a chapter shows: its executed copy, or its text and stored outputs if it was never executed."""
+    path = executed(name)
+    if not path.exists():
+        print(f"{name}: not executed yet, its page shows only the stored outputs", flush=True)
+        return normal(read(source(name)))
+    nb = read(path)
+    if not is_complete(nb):
+        raise BookError(f"{name} stopped before its end when it was executed: mend it, then run make book")
+    if path.stat().st_mtime < source(name).stat().st_mtime:
+        print(f"{name}: changed since it was executed, run make book to see the change", flush=True)
+    return readable(nb)
+
+
+def sources() -> None:
+    """Lay out `_build/pages`: the book's own files with the chapters replaced by what they show."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.copytree(ROOT / "book", PAGES / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
+    shutil.copyfile(ROOT / "_toc.yml", PAGES / "_toc.yml")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
+    config["execute"] = {"execute_notebooks": "off"}
+    config["sphinx"]["local_extensions"] = {
+        extension: str(ROOT / folder) for extension, folder in config["sphinx"]["local_extensions"].items()
+    }
+    (PAGES / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf8")
+    for name in all_chapters():
+        write(page(name), PAGES / f"{name}.ipynb")
+
+
+def render() -> None:
+    """Write the pages to `_build/html`; a warning is an error, since it is something a reader would see."""
+    if not any(executed(name).exists() for name in all_chapters()):
+        raise BookError("no chapter has been executed yet: run make book first (SCALE=smoke is the quick look)")
+    sources()
+    shutil.rmtree(HTML, ignore_errors=True)
+    print("rendering the pages ...", flush=True)
+    began = time.monotonic()
+    # --all: Sphinx does not notice that a local extension has changed
+    strict = ["--all", "-W", "-n", "--keep-going", "-q"]
+    program = [sys.executable, str(Path(sys.executable).with_name("jupyter-book"))]
+    command = [*program, "build", *strict, "--path-output", str(OUTPUT), str(PAGES)]
+    result = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        raise BookError("the pages could not be rendered without warnings: mend what Jupyter Book says above")
+    landing = HTML / "index.html"
+    print(f"rendering took {time.monotonic() - began:.0f} s\n\nOpen the book:\n  {landing.as_uri()}\n  {landing}")
