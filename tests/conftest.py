@@ -36,3 +36,13 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
         text=True,
         timeout=600,
     )
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory) -> Path:
+    """The HTML of the whole book, trained, executed and rendered at smoke scale."""
+    folder = tmp_path_factory.mktemp("book")
+    environment = {"MODULES_OUTPUT": str(folder), "MODULES_RUNS": str(folder / "runs")}
+    result = run_module("tools.book", "build", "--scale", "smoke", **environment)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-5000:]
+    return folder / "_build/html"

@@ -1,0 +1,127 @@
+"""The chapters: in their committed form, executed by papermill, compared by nbval; the command line around them."""
+
+import json
+import shutil
+
+import nbformat
+import pytest
+
+from modules_lib import runs
+from modules_lib.experiments import preset
+from tests.conftest import ROOT, run_module
+from tools.chapters import all_chapters, problems, source
+
+SMOKE = {"MODULES_SCALE": "smoke"}
+
+
+@pytest.mark.parametrize("name", all_chapters())
+def test_chapters_are_committed_in_their_normal_form(name):
+    assert problems(source(name)) == []
+
+
+@pytest.mark.parametrize("name", all_chapters())
+def test_cells_are_short(name):
+    """Anything longer than ten lines of code belongs to the library; imports and parameters aside."""
+    for cell in nbformat.read(source(name), 4).cells:
+        if cell.cell_type == "code":
+            lines = [line for line in cell.source.splitlines() if line and not line.startswith(("from ", "import "))]
+            assert len(lines) <= 10, cell.source
+
+
+def test_a_chapter_with_volatile_output_is_found(tmp_path):
+    path = tmp_path / "addmul.ipynb"
+    shutil.copyfile(source("book/addmul"), path)
+    nb = nbformat.read(path, 4)
+    cell = next(cell for cell in nb.cells if cell.cell_type == "code" and "figures." in cell.source)
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"application/vnd.plotly.v1+json": {}, "text/html": "<div>"})
+    ]
+    path.write_text(nbformat.writes(nb))
+    found = "\n".join(problems(path))
+    assert "stores an output" in found
+
+
+def nbval(*paths, **environment):
+    return run_module("pytest", "--nbval", "-q", "-p", "no:cacheprovider", *map(str, paths), **SMOKE, **environment)
+
+
+def test_nbval_accepts_the_chapters(tmp_path):
+    result = nbval("book/", MODULES_RUNS=str(tmp_path))
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+@pytest.mark.parametrize("tampered", ["a stored number", "a published result"])
+def test_nbval_finds_a_tampered_number(tmp_path, tampered):
+    chapter, environment = tmp_path / "index.ipynb", {}
+    text = source("book/index").read_text()
+    if tampered == "a stored number":
+        assert "statements hold, 5 seeds" in text
+        text = text.replace("statements hold, 5 seeds", "statements hold, 6 seeds")
+    else:
+        shutil.copytree(runs.results_folder(), tmp_path / "results")
+        for path in (tmp_path / "results").glob(f"addmul-lstm/{preset('addmul-lstm').hash()}/seed-0"):
+            shutil.rmtree(path)
+        environment = {"MODULES_RESULTS": str(tmp_path / "results")}
+    chapter.write_text(text)
+    result = nbval(chapter, **environment)
+    assert result.returncode == 1 and "1 failed" in result.stdout, result.stdout[-3000:]
+
+
+def test_papermill_runs_a_chapter_with_a_changed_beta(tmp_path):
+    command = ["papermill", "book/addmul.ipynb", str(tmp_path / "out.ipynb"), "-p", "beta", "2e-4", "--no-progress-bar"]
+    result = run_module(*command, **SMOKE, MODULES_RUNS=str(tmp_path / "runs"))
+    assert result.returncode == 0, result.stderr[-3000:]
+    made = runs.stored(tmp_path / "runs")
+    assert [run.config()["beta"] for run in made] == [2e-4, 2e-4]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "message"),
+    [("beta", "-1", "beta is -1; it must be a number of at least 0"), ("scale", "big", "Unknown scale 'big'")],
+)
+def test_papermill_stops_at_a_bad_parameter_before_training(tmp_path, parameter, value, message):
+    command = ["papermill", "book/addmul.ipynb", str(tmp_path / "out.ipynb"), "-p", parameter, value]
+    result = run_module(*command, "--no-progress-bar", **SMOKE, MODULES_RUNS=str(tmp_path / "runs"))
+    assert result.returncode != 0 and message in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "addmul-fnn", "--scale", "smoke", "--beta", "-2"], "beta is -2.0; it must be a number of at least 0"),
+        (["run", "addmul-fnn", "--scale", "big"], "big"),
+        (["run", "sorting"], "Unknown experiment 'sorting'; the experiments are"),
+        (["run", "addmul-fnn", "--seeds", "0"], "seeds is 0"),
+        (["publish", "addmul-fnn", "--scale", "smoke"], "not finished; run it first"),
+    ],
+)
+def test_the_command_line_refuses_bad_input_in_one_sentence(tmp_path, arguments, message):
+    result = run_module("modules_lib", *arguments, MODULES_RUNS=str(tmp_path))
+    assert result.returncode != 0 and "Traceback" not in result.stderr
+    assert message in result.stderr + result.stdout
+
+
+def test_the_command_line_prints_verdicts_as_json():
+    listed = json.loads(run_module("modules_lib", "claims", "--json").stdout)
+    assert [row["id"] for row in listed] == list(range(1, 17))
+
+
+def test_the_book_refuses_parameters_and_chapters_that_do_not_exist():
+    result = run_module("tools.book", "build", "--scale", "smoke", "-p", "betta", "1e-4")
+    assert result.returncode != 0 and 'no chapter has a parameter "betta"' in result.stderr and "beta" in result.stderr
+    result = run_module("tools.book", "build", "--scale", "smoke", "chapter9")
+    assert result.returncode != 0 and 'no chapter "chapter9"' in result.stderr
+
+
+def test_make_refuses_an_unknown_scale_before_installing():
+    import subprocess
+
+    result = subprocess.run(["make", "book", "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0 and "must be smoke, laptop or paper" in result.stderr
+
+
+def test_the_built_book_has_every_page(built_book):
+    for name in all_chapters():
+        assert (built_book / f"{name}.html").exists()
+    assert (built_book / "index.html").exists()

@@ -1,0 +1,150 @@
+"""The run store and the making of runs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from modules_lib import runs
+from modules_lib.execute import execute
+from modules_lib.experiments import preset
+from modules_lib.experiments.addmul import AddMul
+
+TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two seeds of a tiny run, made by worker processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODULES_RUNS", str(tmp_path_factory.mktemp("finished")))
+        return execute(TINY, 2)
+
+
+@pytest.fixture
+def store(finished, tmp_path, monkeypatch):
+    """A copy of the store that a test may damage."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0].folder.parents[2], folder)
+    monkeypatch.setenv("MODULES_RUNS", str(folder))
+    return folder
+
+
+def test_a_run_holds_what_decided_and_what_came_out(store):
+    run = runs.find(TINY, 0)
+    assert (run.experiment, run.seed) == ("addmul-fnn", 0)
+    assert run.config()["mask_steps"] == 4 and run.config()["experiment"] == "addmul-fnn"
+    provenance = run.provenance()
+    assert {"library", "commit", "dirty", "torch", "device", "hardware", "threads", "started", "seconds"} <= set(
+        provenance
+    )
+    assert provenance["threads"] == 1
+    model = run.load_weights(TINY.model())
+    assert runs.Masks.load(run.folder / "masks" / "add.safetensors", model) == run.masks("add")
+    assert TINY.measure(model, {stage: run.masks(stage) for stage in TINY.stages}) == [
+        row for row in run.metrics() if "step" not in row
+    ]
+
+
+def test_a_finished_run_is_not_made_again(store):
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    first, second = execute(TINY, 2)
+    assert (first.seed, second.seed) == (0, 1) and first.metrics() != second.metrics()
+    assert before == {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+
+
+def test_the_table_is_tidy(store):
+    frame = runs.table(runs.stored(store))
+    assert tuple(frame.columns) == runs.COLUMNS
+    assert set(frame["seed"]) == {0, 1} and set(frame["config"]) == {TINY.hash()}
+    assert frame["value"].dtype == np.float64
+    assert runs.table([]).empty
+
+
+def test_saving_never_overwrites_a_run(store):
+    run = runs.find(TINY, 0)
+    before = run.metrics()
+    runs.save(TINY, 0, TINY.model(), {}, [{"stage": "x", "metric": "y", "value": 1}], {})
+    assert runs.find(TINY, 0).metrics() == before
+    assert not [path for path in run.folder.parent.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "provenance.json", "weights.safetensors", "masks/add.safetensors"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "missing"])
+def test_a_damaged_file_is_named(store, name, damage):
+    run = runs.find(TINY, 0)
+    path = run.folder / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    read = {
+        "metrics.jsonl": run.metrics,
+        "provenance.json": run.provenance,
+        "weights.safetensors": lambda: run.load_weights(TINY.model()),
+        "masks/add.safetensors": lambda: run.masks("add"),
+    }[name]
+    with pytest.raises(ValueError, match=path.name):
+        read()
+
+
+def test_publishing_copies_text_and_refuses_to_change_it(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_RESULTS", str(tmp_path / "results"))
+    found = runs.stored(store)
+    assert len(runs.publish(found)) == 2 and runs.publish(found) == []
+    published = runs.stored(tmp_path / "results")
+    assert sorted(path.name for path in published[0].folder.iterdir()) == [
+        "config.json",
+        "metrics.jsonl",
+        "provenance.json",
+    ]
+    assert runs.published(TINY).equals(runs.table(published))
+    assert runs.published(preset("addmul-fnn")).empty
+    (published[0].folder / "metrics.jsonl").write_text(json.dumps({"stage": "x", "metric": "y", "value": 1}) + "\n")
+    with pytest.raises(ValueError, match="published with other numbers"):
+        runs.publish(found)
+
+
+def test_results_do_not_depend_on_what_runs_beside(finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("MODULES_RUNS", str(tmp_path / "alone"))
+    alone = execute(TINY, [1])[0]
+    assert alone.metrics() == finished[1].metrics()
+    assert torch.equal(
+        alone.load_weights(TINY.model()).layers[0].weight, finished[1].load_weights(TINY.model()).layers[0].weight
+    )
+
+
+@pytest.mark.parametrize("seeds", [0, -1, [], [-1], True, [0.5]])
+def test_bad_seeds_are_refused(seeds):
+    with pytest.raises(ValueError, match="seeds is"):
+        execute(TINY, seeds)
+
+
+def test_a_run_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("MODULES_RUNS", str(blocked))
+    with pytest.raises(RuntimeError, match="addmul-fnn seed 0 failed"):
+        execute(TINY, 1)
+
+
+def test_published_results_are_what_the_code_makes(tmp_path, monkeypatch):
+    """The cheapest published run of each experiment, made again here.
+
+    Another processor may round differently, and a few dozen steps of training amplify that a little; a changed
+    algorithm changes far more.
+    """
+    for name in ("addmul-fnn", "addmul-lstm"):
+        config = preset(name, "smoke")
+        published = runs.published(config)
+        assert len(published) > 100
+        again = runs.table(execute(config, 1))
+        keys = ["stage", "layer", "task", "metric", "step"]
+        assert again[keys].equals(published.reset_index(drop=True)[keys])
+        here, there = again["value"].to_numpy(), published["value"].to_numpy()
+        counts = (again["metric"] == "kept").to_numpy()
+        np.testing.assert_allclose(here[counts], there[counts], rtol=0.02, atol=3)
+        np.testing.assert_allclose(here[~counts], there[~counts], atol=0.03)
