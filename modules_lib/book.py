@@ -110,14 +110,16 @@ class Live:
     """A figure that is drawn anew in its place while a cell runs."""
 
     def __init__(self) -> None:
-        self._handle: Any = None
+        self._name: str | None = None
 
     def show(self, figure: go.Figure) -> None:
         """Show the figure, in place of the one before."""
-        if self._handle:
-            self._handle.update(figure)
+        # As a bundle: a figure object displays itself in a way that knows no names.
+        bundle = pio.renderers["book"].to_mimebundle(figure.to_dict())
+        if self._name:
+            display(bundle, raw=True, display_id=self._name, update=True)
         else:
-            self._handle = display(figure, display_id=True)
+            self._name = display(bundle, raw=True, display_id=True).display_id
 
 
 def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:

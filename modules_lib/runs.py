@@ -158,11 +158,17 @@ def stored(folder: Path) -> list[Run]:
 COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "value")
 
 
-def table(runs: Iterable[Run]) -> pd.DataFrame:
-    """The measurements of many runs, one a row, with experiment, config hash and seed; columns as in COLUMNS."""
+def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
+    """The measurements of many runs, one a row, with experiment, config hash and seed; columns as in COLUMNS.
+
+    Args:
+        runs: the runs.
+        experiment: take only the runs of this one.
+    """
     rows = [
         {"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **row}
         for run in runs
+        if experiment in (None, run.experiment)
         for row in run.metrics()
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))

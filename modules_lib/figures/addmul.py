@@ -22,12 +22,13 @@ from modules_lib.figures.theme import (
     TASKS,
     Results,
     buttons,
+    count,
     plus_minus,
-    seeds_of,
     spread,
     style,
 )
 
+PUBLISHED, RUN = "published", "this run"
 OUTCOMES = {"add": "sum", "mul": "product", "none": "neither"}
 
 
@@ -51,35 +52,51 @@ def _per_layer(published: Results, run: Results, metric: str, factor: float, uni
     figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=0.16)
     for row, network in enumerate(networks, 1):
         for task, name in TASKS.items():
-            for kind, results in (("published", published), ("this run", run)):
-                if network not in results or results[network].empty:
-                    continue
-                values = factor * by_layer(results[network], task, metric).drop(columns="total")
-                label = f"{name}, {kind} ({seeds_of({network: results[network]})})"
-                trace = _bar_or_diamond(spread(values), kind, task, label, unit, digits)
-                figure.add_trace(trace.update(showlegend=row == 1), row=row, col=1)
+            for kind, frame in _both(network, published, run):
+                values = factor * by_layer(frame, task, metric).drop(columns="total")
+                figure.add_trace(_bar_or_diamond(values, kind, name, COLOURS[task], unit, digits), row=row, col=1)
+    _one_legend_entry_each(figure)
     figure.update_yaxes(title=unit)
     figure.update_annotations(x=0, xanchor="left")
     return style(figure, 300 * len(networks) + 60, barmode="group", scattermode="group", bargap=0.3, scattergap=0.3)
 
 
-def _bar_or_diamond(summary: pd.DataFrame, kind: str, group: str, label: str, unit: str, digits: int) -> go.Bar:
-    """Published means as bars, the run's as diamonds in front of them; both with deviations and details to hover."""
-    texts = [plus_minus(mean, deviation, digits) for mean, deviation in summary.itertuples(index=False)]
+def _both(network: str, published: Results, run: Results) -> list[tuple[str, pd.DataFrame]]:
+    """What there is to show of a network: ("published", its results), ("this run", its results)."""
+    sides = [(kind, results[network]) for kind, results in ((PUBLISHED, published), (RUN, run)) if network in results]
+    return [(kind, frame) for kind, frame in sides if not frame.empty]
+
+
+def _bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit: str, digits: int) -> go.Bar:
+    """Published means over seeds as bars, the run's as diamonds in front; both with deviations and details to hover.
+
+    Args:
+        values: seeds in rows, places on the x axis in columns.
+    """
+    summary = spread(values)
+    source = f"{name}, {kind}, {count(len(values), 'seed')}"
     common = {
         "x": list(summary.index),
         "y": summary["mean"],
         "error_y": {"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
-        "name": label,
-        "legendgroup": label,
-        "offsetgroup": group,
-        "customdata": texts,
-        "hovertemplate": f"<b>%{{x}}</b><br>%{{customdata}} {unit}<extra>{label}</extra>",
+        "name": name,
+        "legendgroup": name,
+        "offsetgroup": name,
+        "customdata": [plus_minus(mean, deviation, digits) for mean, deviation in summary.to_numpy()],
+        "hovertemplate": f"<b>%{{x}}</b><br>%{{customdata}} {unit}<extra>{source}</extra>",
     }
-    if kind == "published":
-        return go.Bar(**common, marker_color=COLOURS[group], opacity=0.85)
-    marker = {"symbol": "diamond", "size": 11, "color": COLOURS[group], "line": {"color": "white", "width": 1.5}}
-    return go.Scatter(**common, mode="markers", marker=marker)
+    if kind == PUBLISHED:
+        return go.Bar(**common, marker_color=colour, opacity=0.85)
+    marker = {"symbol": "diamond", "size": 10, "color": colour, "line": {"color": "white", "width": 1.5}}
+    return go.Scatter(**common, mode="markers", marker=marker, cliponaxis=False)
+
+
+def _one_legend_entry_each(figure: go.Figure) -> None:
+    """The first trace of every name stands for all of them."""
+    seen: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.name not in seen
+        seen.add(trace.name)
 
 
 def performed(
@@ -90,14 +107,9 @@ def performed(
     One row of panels a mask, published results left, this run right. Buttons switch from the share of answers to the
     change against the unmasked network.
     """
-    sides = [
-        (name, results[network])
-        for name, results in (("published", published), ("this run", run))
-        if network in results
-    ]
-    sides = [(name, frame) for name, frame in sides if not frame.empty]
-    titles = [f"{name} ({seeds_of({network: frame})})" for name, frame in sides]
-    rows = [f"mask: {'both' if stage == 'full' else TASKS[stage]}" for stage in stages]
+    sides = _both(network, published, run)
+    titles = [f"{kind} ({count(frame['seed'].nunique(), 'seed')})" for kind, frame in sides]
+    rows = [f"mask: {MASKS[stage]}" for stage in stages]
     figure = make_subplots(
         len(stages),
         len(sides),
@@ -151,16 +163,14 @@ def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
     figure = go.Figure()
     for network, title in NETWORKS.items():
         for task, sign in (("add", "+"), ("mul", "×")):
-            for kind, results in (("published", published), ("this run", run)):
-                if network not in results or results[network].empty:
-                    continue
-                values = pd.DataFrame({MASKS[stage]: 100 * outcome(results[network], stage, task) for stage in MASKS})
-                label = f"{title} {sign}, {kind}"
-                trace = _bar_or_diamond(spread(values), kind, task, label, "% correct", 1)
-                trace.offsetgroup = f"{network} {task}"
-                if network == "lstm" and kind == "published":
+            for kind, frame in _both(network, published, run):
+                values = pd.DataFrame({label: 100 * outcome(frame, stage, task) for stage, label in MASKS.items()})
+                trace = _bar_or_diamond(values, kind, f"{title} {sign}", COLOURS[task], "% correct", 1)
+                if network == "lstm" and kind == PUBLISHED:
                     trace.marker.pattern = {"shape": "/", "size": 5, "solidity": 0.35}
                 figure.add_trace(trace)
-    figure.update_xaxes(title="mask")
+    _one_legend_entry_each(figure)
+    figure.update_xaxes(title={"text": "mask", "standoff": 5})
     figure.update_yaxes(title="correct [%]", range=[0, 104])
-    return style(figure, 460, barmode="group", scattermode="group", bargap=0.2, scattergap=0.2)
+    legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
+    return style(figure, 460, barmode="group", scattermode="group", bargap=0.2, scattergap=0.2, legend=legend)

@@ -99,17 +99,14 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
         figure.add_scatter(x=[x0, x1], y=[y0, y1], mode="lines", line=line, opacity=opacity, hoverinfo="skip")
     figure.add_traces([_nodes(places), *_legend()])
     steps = [_snapshot_step(edges, snapshot) for snapshot in history]
-    figure.update_xaxes(visible=False, range=[-0.25, 2.25])
+    figure.update_xaxes(visible=False, range=[-0.25, 2.6])
     figure.update_yaxes(visible=False, range=[1.02, -0.02])
     figure.update_traces(showlegend=False, selector=lambda trace: trace.name is None)
     slider = _slider("step ", steps, len(steps) - 1, 0.0, 1.0) | {"pad": {"t": 10}}
-    return style(
-        figure,
-        520,
-        sliders=[slider],
-        title={"text": last.title, "font": {"size": 13}},
-        margin={"t": 90, "l": 10, "r": 10},
-    )
+    title = {"text": last.title, "font": {"size": 13}}
+    legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
+    margin = {"t": 90, "l": 10, "r": 10}
+    return style(figure, 520, sliders=[slider], title=title, legend=legend, margin=margin)
 
 
 def _edge_looks(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict[str, list]:
@@ -131,7 +128,7 @@ def _snapshot_step(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dic
 def _nodes(places: list[list[tuple[float, float]]]) -> go.Scatter:
     labels = ["x1", "x2", "x3", "x4", *[""] * len(places[1]), "x1 xor x2", "x3 xor x4"]
     flat = [place for layer in places for place in layer]
-    sides = ["middle left"] * 4 + ["middle center"] * len(places[1]) + ["bottom center"] * 2
+    sides = ["middle left"] * 4 + ["middle center"] * len(places[1]) + ["middle right"] * 2
     return go.Scatter(
         x=[x for x, _ in flat],
         y=[y for _, y in flat],

@@ -13,10 +13,10 @@ NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 MASKS = {
     "unmasked": "none",
     "full": "both",
-    "add": "addition",
-    "mul": "multiplication",
-    "not add": "not addition",
-    "not mul": "not multiplication",
+    "add": "+",
+    "mul": "×",
+    "not add": "not +",
+    "not mul": "not ×",
 }
 SEQUENTIAL = "Blues"
 DIVERGING = "RdBu"
@@ -61,10 +61,9 @@ def spread(values: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"mean": values.mean(), "deviation": values.std(ddof=1)})
 
 
-def seeds_of(results: Results) -> str:
-    """E.g. ``5 seeds``, from the tables of several networks."""
-    count = min((frame["seed"].nunique() for frame in results.values()), default=0)
-    return f"{count} seed{'' if count == 1 else 's'}"
+def count(number: int, thing: str) -> str:
+    """``1 seed``, ``5 seeds``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
