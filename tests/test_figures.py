@@ -26,7 +26,7 @@ def one_seed(results):
 
 def test_sharing_shows_mean_and_unbiased_deviation_over_seeds(results, one_seed):
     figure = figures.sharing_per_layer(results, one_seed)
-    bar = next(trace for trace in figure.data if trace.name.startswith("addition, published") and trace.yaxis == "y")
+    bar = next(trace for trace in figure.data if (trace.type, trace.name, trace.yaxis) == ("bar", "addition", "y"))
     frame = results["fnn"]
     rows = frame[(frame["stage"] == "add") & (frame["metric"] == "sharing") & (frame["layer"] == "input")]
     assert bar.x[0] == "input" and len(rows) >= 5
