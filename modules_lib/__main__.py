@@ -10,6 +10,7 @@ import tyro
 
 from modules_lib import claims as claims_module
 from modules_lib import runs
+from modules_lib.checks import check_count
 from modules_lib.execute import execute
 from modules_lib.experiments import EXPERIMENTS, preset
 
@@ -25,6 +26,7 @@ def run(
     scale: Scale = "laptop",
     seeds: int = 1,
     beta: float | None = None,
+    mask_steps: int | None = None,
 ) -> None:
     """Train an experiment's runs, or load those that are finished.
 
@@ -33,25 +35,41 @@ def run(
         scale: how large; laptop takes minutes, paper hours.
         seeds: how many, counted from 0.
         beta: the penalty's strength instead of the scale's own.
+        mask_steps: the length of each stage instead of the scale's own.
     """
-    configs = [preset(name, scale, beta=beta) for name in _named(experiment)]
+    configs = [preset(name, scale, beta=beta, mask_steps=mask_steps) for name in _named(experiment)]
     for finished in execute(configs, seeds):
         print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
 
 
-def publish(experiment: Annotated[str, tyro.conf.Positional], scale: Scale = "laptop", seeds: int = 1) -> None:
+def publish(
+    experiment: Annotated[str, tyro.conf.Positional],
+    scale: Scale = "laptop",
+    seeds: int = 1,
+    beta: float | None = None,
+    mask_steps: int | None = None,
+) -> None:
     """Copy finished runs' measurements and provenance to results/, for the book to show.
 
     Args:
         experiment: its name, or "all".
         scale: which runs.
         seeds: how many, counted from 0.
+        beta: as the runs were made.
+        mask_steps: as the runs were made.
     """
-    found = [(name, seed, runs.find(preset(name, scale), seed)) for name in _named(experiment) for seed in range(seeds)]
-    for name, seed, finished in found:
-        if finished is None:
-            raise ValueError(f"{name} seed {seed} at scale {scale} is not finished; run it first with `run {name}`.")
-    copied = runs.publish(finished for _, _, finished in found if finished)
+    configs = [preset(name, scale, beta=beta, mask_steps=mask_steps) for name in _named(experiment)]
+    found = []
+    for config in configs:
+        for seed in range(check_count("seeds", seeds)):
+            finished = runs.find(config, seed)
+            if finished is None:
+                command = f"run {config.experiment} --scale {scale} --seeds {seeds}"
+                raise ValueError(
+                    f"{config.experiment} seed {seed} is not finished with these settings; `{command}` makes it."
+                )
+            found.append(finished)
+    copied = runs.publish(found)
     print(f"{len(copied)} runs published, {len(found) - len(copied)} were already.")
 
 
@@ -66,20 +84,14 @@ def claims(scale: Scale = "laptop", json: bool = False) -> None:
     if json:
         print(dumps([verdict.to_dict() for verdict in verdicts], indent=1, ensure_ascii=False))
         return
-    for verdict in verdicts:
-        source = f"{verdict.claim.paper}; {verdict.made_from}" if verdict.made_from else verdict.claim.paper
-        print(f"{verdict.claim.id:>2}  {verdict.verdict:<15} {verdict.claim.claim} ({source})")
-        for statement in verdict.statements:
-            print(f"      {'yes' if statement.holds else 'no ':<4}{statement.text}: {statement.measured}")
+    print(claims_module.report(verdicts))
 
 
 def main() -> None:
     """Run a command; what a user can mend is one sentence, without a traceback."""
     try:
         tyro.extras.subcommand_cli_from_dict({"run": run, "publish": publish, "claims": claims}, prog="modules_lib")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except RuntimeError as error:
+    except (ValueError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("\nStopped. Finished runs are kept; the same command goes on with the others.")

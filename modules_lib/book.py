@@ -12,10 +12,10 @@ import plotly.io as pio
 from IPython.display import Markdown, display
 from plotly.io.base_renderers import MimetypeRenderer
 
-from modules_lib.claims import Verdict
+from modules_lib.claims import Verdict, report
 from modules_lib.experiments.config import Config
 
-MARKS = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not run": "–"}
+LEFT = 'style="text-align: left"'  # JupyterLab would align tables right
 
 
 class _BookRenderer(MimetypeRenderer):
@@ -67,27 +67,18 @@ class VerdictTable:
         self.verdicts, self.details = verdicts, details
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": self.text(), "text/html": self.html()}
-
-    def text(self) -> str:
-        lines = []
-        for v in self.verdicts:
-            source = f"{v.claim.paper}; {v.made_from}" if v.made_from else v.claim.paper
-            lines.append(f"{v.claim.id:>2} {MARKS[v.verdict]} {v.verdict:<14} {v.claim.claim} ({source})")
-            if self.details:
-                lines += [f"     {'yes' if s.holds else 'no':<3} {s.text}: {s.measured}" for s in v.statements]
-        return "\n".join(lines)
+        return {"text/plain": report(self.verdicts, self.details), "text/html": self.html()}
 
     def html(self) -> str:
         rows = "".join(self._row(verdict) for verdict in self.verdicts)
-        head = "<tr><th>#</th><th>claim of the paper</th><th>verdict</th><th>measured here</th></tr>"
-        return f'<table class="verdicts"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+        head = "".join(f"<th {LEFT}>{title}</th>" for title in ("#", "claim of the paper", "verdict", "measured here"))
+        return f'<table class="verdicts"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
     def _row(self, verdict: Verdict) -> str:
         kind = verdict.verdict.replace(" ", "-")
         badge = f'<span class="verdict-{kind}">{verdict.verdict}</span>'
         claim = f"{html.escape(verdict.claim.claim)} <small>({html.escape(verdict.claim.paper)})</small>"
-        cells = f"<td>{verdict.claim.id}</td><td>{claim}</td><td>{badge}</td><td>{_summary(verdict)}</td>"
+        cells = "".join(f"<td {LEFT}>{cell}</td>" for cell in (verdict.claim.id, claim, badge, _summary(verdict)))
         return f'<tr class="claim">{cells}</tr>' + (_statements(verdict) if self.details else "")
 
 
@@ -103,7 +94,7 @@ def _statements(verdict: Verdict) -> str:
         f"<li>{'✓' if s.holds else '✗'} {html.escape(s.text)}: <strong>{s.measured}</strong></li>"
         for s in verdict.statements
     )
-    return f'<tr class="statements"><td></td><td colspan="3"><ul>{items}</ul></td></tr>'
+    return f'<tr class="statements"><td></td><td colspan="3" {LEFT}><ul>{items}</ul></td></tr>'
 
 
 class Live:

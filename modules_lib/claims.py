@@ -8,19 +8,18 @@ the paper's own words and numbers, and were committed before the published runs 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.measures import NETWORKS, TASKS, by_layer, number, outcome
 from modules_lib.runs import published
 
-NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 OTHER = {"add": "mul", "mul": "add"}
-SIGNS = {"add": "+", "mul": "*"}
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,15 @@ class Statement:
 
     @property
     def holds(self) -> bool:
-        spread = self.margins.std(ddof=1) if len(self.margins) > 1 else 0.0
-        return bool(self.margins.mean() - spread > 0)
+        if not np.isfinite(self.margins).all():
+            return False  # not available in a seed, as where a mask kept nothing
+        deviation = self.margins.std(ddof=1) if len(self.margins) > 1 else 0.0
+        return bool(self.margins.mean() - deviation > 0)
 
     @property
     def measured(self) -> str:
         """Mean and unbiased standard deviation over seeds."""
-        return mean_and_deviation(self.values, self.unit)
-
-
-def mean_and_deviation(values: pd.Series, unit: str = "%") -> str:
-    """E.g. ``98.2 ± 0.3%``; without the deviation for one seed, "not available" if the mean is."""
-    factor, digits, suffix = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x")}[unit]
-    mean, deviation = factor * values.mean(), factor * values.std(ddof=1)
-    if math.isnan(mean):
-        return "not available"
-    return f"{mean:.{digits}f}" + ("" if math.isnan(deviation) else f" ± {deviation:.{digits}f}") + suffix
+        return number(self.values, self.unit)
 
 
 @dataclass(frozen=True)
@@ -110,33 +102,17 @@ class Verdict:
         }
 
 
-# -- measurements --------------------------------------------------------------------------------------------------
-
-
-def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
-    """A proportion by seed: with the stage's mask, asked for the task, how often the outcome is the metric's."""
-    chosen = results[(results["stage"] == stage) & (results["task"] == task) & (results["metric"] == metric)]
-    return chosen.set_index("seed")["value"]
-
-
-def by_layer(results: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
-    """Seeds in rows, layers in columns (from input to output, then "total"), of "kept" or "sharing"."""
-    chosen = results[(results["stage"] == stage) & (results["metric"] == metric)]
-    layers = list(dict.fromkeys(chosen["layer"]))
-    return chosen.pivot(index="seed", columns="layer", values="value")[layers]
-
-
 # -- the claims of section 3.1 -------------------------------------------------------------------------------------
 
 
 def _sharing_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Statement]:
     statements = []
     for network, name in NETWORKS.items():
-        for task in SIGNS:
+        for task, called in TASKS.items():
             shares = by_layer(results[f"addmul-{network}"], task, "sharing").drop(columns="total")
-            inner = shares.drop(columns=["input", "output"]).mean(axis=1)
-            gap = shares[["input", "output"]].min(axis=1) - inner
-            text = f"{name}, {task}: the smaller of input and output sharing above the hidden layers' mean"
+            inner = shares.drop(columns=["input", "output"]).mean(axis=1, skipna=False)
+            gap = shares[["input", "output"]].min(axis=1, skipna=False) - inner
+            text = f"{name}, {called}: the smaller of input and output sharing minus the hidden layers' mean, above 0"
             statements.append(Statement(text, gap, gap, "points"))
     return statements
 
@@ -145,11 +121,13 @@ def _more_weights_for_multiplication(results: dict[str, pd.DataFrame]) -> list[S
     paper, factor = 3.8, 1.5
     statements = []
     for network, name in NETWORKS.items():
-        kept = {task: by_layer(results[f"addmul-{network}"], task, "kept")["total"] for task in SIGNS}
-        ratio = kept["mul"] / kept["add"]
-        statements.append(Statement(f"{name}: multiplication keeps more weights, ratio above 1", ratio, ratio - 1, "x"))
-        near = math.log(factor) - (ratio / paper).map(math.log).abs()
-        text = f"{name}: the ratio is within a factor of {factor} of {paper}"
+        kept = {task: by_layer(results[f"addmul-{network}"], task, "kept")["total"] for task in TASKS}
+        ratio = kept["mul"] / kept["add"].where(kept["add"] > 0)
+        statements.append(
+            Statement(f"{name}, direction: multiplication keeps more weights, ratio above 1", ratio, ratio - 1, "x")
+        )
+        near = np.log(factor) - np.log((ratio / paper).where(ratio > 0)).abs()
+        text = f"{name}, size: the ratio is within a factor of {factor} of {paper}"
         statements.append(Statement(text, ratio, near, "x"))
     return statements
 
@@ -158,7 +136,7 @@ def _fnn_performs_the_masks_operation(results: dict[str, pd.DataFrame]) -> list[
     statements = []
     for mask, asked in OTHER.items():
         done = outcome(results["addmul-fnn"], mask, asked, mask)
-        text = f"{mask} mask, asked for {asked}: the result is that of {mask} in most cases, above 50%"
+        text = f"{_test(mask, asked)}: the result is that of {TASKS[mask]} in most cases, above 50%"
         statements.append(Statement(text, done, done - 0.5))
     return statements
 
@@ -167,11 +145,15 @@ def _lstm_is_mostly_invalid(results: dict[str, pd.DataFrame]) -> list[Statement]
     statements = []
     for mask, asked in OTHER.items():
         invalid = outcome(results["addmul-lstm"], mask, asked, "none")
-        text = f"{mask} mask, asked for {asked}: valid for neither operation in most cases, above 50%"
+        text = f"{_test(mask, asked)}, direction: valid for neither operation in most cases, above 50%"
         statements.append(Statement(text, invalid, invalid - 0.5))
-        text = f"{mask} mask, asked for {asked}: in about 70%, within 15 points"
+        text = f"{_test(mask, asked)}, size: in about 70%, within 15 points"
         statements.append(Statement(text, invalid, 0.15 - (invalid - 0.7).abs()))
     return statements
+
+
+def _test(mask: str, asked: str) -> str:
+    return f"mask of {TASKS[mask]}, asked for {TASKS[asked]}"
 
 
 def _inverted_masks_fail(results: dict[str, pd.DataFrame]) -> list[Statement]:
@@ -179,7 +161,7 @@ def _inverted_masks_fail(results: dict[str, pd.DataFrame]) -> list[Statement]:
     for network, name in NETWORKS.items():
         for mask, other in OTHER.items():
             accuracy = outcome(results[f"addmul-{network}"], f"not {mask}", other)
-            text = f"{name}: accuracy on {other} without the weights of {mask}, below 50%"
+            text = f"{name}: accuracy on {TASKS[other]} without the weights of {TASKS[mask]}, below 50%"
             statements.append(Statement(text, accuracy, 0.5 - accuracy))
     return statements
 
@@ -187,10 +169,10 @@ def _inverted_masks_fail(results: dict[str, pd.DataFrame]) -> list[Statement]:
 def _full_mask_keeps_accuracy(results: dict[str, pd.DataFrame]) -> list[Statement]:
     statements = []
     for network, name in NETWORKS.items():
-        for task in SIGNS:
+        for task, called in TASKS.items():
             frame = results[f"addmul-{network}"]
             lost = outcome(frame, "unmasked", task) - outcome(frame, "full", task)
-            text = f"{name}, {task}: accuracy lost under the full-task mask, at most 5 points"
+            text = f"{name}, {called}: accuracy lost under the full-task mask, at most 5 points"
             statements.append(Statement(text, lost, 0.05 - lost, "points"))
     return statements
 
@@ -200,11 +182,11 @@ BOTH = ("addmul-fnn", "addmul-lstm")
 CLAIMS = [
     Claim(1, "More sharing in input and output layers than in hidden layers, FNN and LSTM", "Fig. 1", BOTH,
           _sharing_at_the_ends),
-    Claim(2, "Multiplication needs several times the weights of addition", "Fig. 11: 3.8 times", BOTH,
+    Claim(2, "Multiplication needs about 3.8 times the weights of addition", "Fig. 11", BOTH,
           _more_weights_for_multiplication),
     Claim(3, "With one operation's mask, the FNN ignores the operation asked for and performs the mask's", "Fig. 2",
           ("addmul-fnn",), _fnn_performs_the_masks_operation),
-    Claim(4, "In the same test the LSTM gives results valid for neither operation", "Fig. 10: about 70% of cases",
+    Claim(4, "In the same test the LSTM gives results valid for neither operation in about 70% of cases", "Fig. 10",
           ("addmul-lstm",), _lstm_is_mostly_invalid),
     Claim(5, "Inverted masks do not perform the other operation: limited separability", "Fig. 8", BOTH,
           _inverted_masks_fail),
@@ -246,3 +228,14 @@ def verdicts(scale: str = "laptop", results: dict[str, pd.DataFrame] | None = No
     if results is None:
         results = {name: published(preset(name, scale)) for name in EXPERIMENTS}
     return [judge(claim, results, scale) for claim in CLAIMS]
+
+
+def report(verdicts: list[Verdict], details: bool = True) -> str:
+    """The verdicts as plain text, one line each, with every statement below if details are wanted."""
+    lines = []
+    for verdict in verdicts:
+        source = f"{verdict.claim.paper}; {verdict.made_from}" if verdict.made_from else verdict.claim.paper
+        lines.append(f"{verdict.claim.id:>2}  {verdict.verdict:<15} {verdict.claim.claim} ({source})")
+        if details:
+            lines += [f"      {'yes' if s.holds else 'no':<4}{s.text}: {s.measured}" for s in verdict.statements]
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -20,8 +21,9 @@ from modules_lib.runs import COLUMNS, Run
 class BetaControl(widgets.VBox):
     """Retrain the masks of a finished add/mul run at another beta, and redraw its figures beside the published ones.
 
-    The trained weights are the run's own; only the stages addition and multiplication are made again, with fewer
-    steps. Nothing is stored, and interrupting the kernel stops it.
+    The trained weights are the run's own; only the stages addition and multiplication are made again, with fewer,
+    larger steps: Adam moves an unneeded logit by the learning rate each step, so their product is kept and logits
+    travel as far as in the run. Nothing is stored, and interrupting the kernel stops it.
 
     Args:
         config: the config of the run.
@@ -30,13 +32,20 @@ class BetaControl(widgets.VBox):
         mask_steps: steps of each stage.
     """
 
-    def __init__(self, config: AddMul, run: Run, published: Results, mask_steps: int = 1500):
+    def __init__(self, config: AddMul, run: Run, published: Results, mask_steps: int = 1000):
         self.config, self.run, self.published = config, run, published
         self.model = run.load_weights(config.model())
         self.results: pd.DataFrame | None = None
         labels = {"description_width": "initial"}
+        exponent = math.log10(config.beta) if config.beta else -6.0
         self.beta = widgets.FloatLogSlider(
-            value=config.beta, min=-5, max=-2, step=0.1, description="beta", readout_format=".1e", style=labels
+            value=config.beta or 1e-6,
+            min=min(-6.0, math.floor(exponent)),
+            max=max(-2.0, math.ceil(exponent)),
+            step=0.1,
+            description="beta",
+            readout_format=".1e",
+            style=labels,
         )
         self.steps = widgets.IntText(value=min(mask_steps, config.mask_steps), description="steps", style=labels)
         self.button = widgets.Button(description="Retrain the masks", button_style="primary")
@@ -51,10 +60,13 @@ class BetaControl(widgets.VBox):
         before = torch.get_num_threads()
         try:
             with self.progress:
-                config = replace(self.config, beta=self.beta.value, mask_steps=self.steps.value)
+                config = self._chosen()
                 began = time.perf_counter()
                 self.results = self._retrained(config)
-                print(f"beta = {config.beta:.1e}, {config.mask_steps} steps: {time.perf_counter() - began:.0f} s")
+                print(
+                    f"beta = {config.beta:.1e}, {config.mask_steps} steps at rate {config.mask_lr:.2g} (the run: "
+                    f"{self.config.mask_steps} at {self.config.mask_lr:.2g}): {time.perf_counter() - began:.0f} s"
+                )
             self._show()
         except KeyboardInterrupt:
             with self.progress:
@@ -65,6 +77,10 @@ class BetaControl(widgets.VBox):
         finally:
             torch.set_num_threads(before)
             self.button.disabled = False
+
+    def _chosen(self) -> AddMul:
+        config = replace(self.config, beta=self.beta.value, mask_steps=self.steps.value)
+        return replace(config, mask_lr=self.config.mask_lr * self.config.mask_steps / config.mask_steps)
 
     def _retrained(self, config: AddMul) -> pd.DataFrame:
         torch.set_num_threads(1)  # as every run is made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import torch
 from tqdm.auto import tqdm
 
 from modules_lib import runs
+from modules_lib.checks import check_count
 from modules_lib.experiments.config import Config, Rows, Tick
 from modules_lib.masks import Masks
 from modules_lib.provenance import provenance
@@ -50,23 +52,26 @@ def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) 
         seeds: that many, counted from 0, or the seeds themselves.
 
     Raises:
-        ValueError: seeds is not a whole number of at least 1, nor some of at least 0.
+        ValueError: seeds is not a whole number of at least 1, nor some of at least 0, or runs cannot be stored.
         RuntimeError: a run failed; those that finished are kept.
     """
     configs = [configs] if isinstance(configs, Config) else list(configs)
     jobs = [(config, seed) for seed in _seeds(seeds) for config in configs]
     missing = [job for job in jobs if runs.find(*job) is None]
     if missing:
+        runs.check_writable()
         # The longest first, so that the last to finish is not alone.
         _train(sorted(missing, key=lambda job: -job[0].work()))
     return [Run(runs.folder_of(config, seed)) for config, seed in jobs]
 
 
 def _seeds(seeds: int | Iterable[int]) -> list[int]:
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not chosen or isinstance(seeds, bool) or any(not isinstance(seed, int) or seed < 0 for seed in chosen):
-        raise ValueError(f"seeds is {seeds!r}; it must be how many, at least 1, or a list of numbers of at least 0.")
-    return chosen
+    if isinstance(seeds, Iterable) and not isinstance(seeds, str):
+        chosen = [check_count("a seed", seed, least=0) for seed in seeds]
+        if not chosen:
+            raise ValueError("seeds is empty; name at least one seed, or say how many.")
+        return chosen
+    return list(range(check_count("seeds", seeds)))
 
 
 def _work(job: Job, number: int, reports: Any) -> None:
@@ -109,10 +114,9 @@ def _train(jobs: list[Job]) -> None:
                 bars[number] = tqdm(total=config.work(), desc=name, unit="step", file=sys.stdout, dynamic_ncols=True)
                 workers[number] = context.Process(target=_work, args=((config, seed), number, reports), daemon=False)
                 workers[number].start()
-            try:
+            _check_alive(workers, jobs)
+            with contextlib.suppress(queue.Empty):
                 _handle(reports.get(timeout=1), workers, bars)
-            except queue.Empty:
-                _check_alive(workers, jobs)
     finally:
         for worker in workers.values():
             worker.terminate()
@@ -131,7 +135,9 @@ def _handle(report: tuple[int, str, Any], workers: dict[int, Any], bars: dict[in
     workers.pop(number).join()
     if kind == "failed":
         reason, trace = content
-        raise RuntimeError(f"{bar.desc.rstrip(': ')} failed: {reason[0] if reason else 'no message'}\n\n{trace}")
+        failure = RuntimeError(f"{bar.desc.rstrip(': ')} failed: {reason[0] if reason else 'no message'}")
+        failure.add_note(trace)
+        raise failure
     bar.update(bar.total - bar.n)
     bar.set_postfix_str("done")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from modules_lib import sampling
+from modules_lib.checks import check_count
 from modules_lib.masks import Masks
+
+# Mask samples a step: below this a step without compiling takes under ten milliseconds.
+WORTH_FUSING = 400_000
 
 Where = Callable[[str], bool]
 
@@ -39,10 +44,11 @@ class MaskedModel(nn.Module):
         where: which parameters to mask, by name; by default all but biases and embeddings.
         start: every logit's first value; 2.0 keeps a weight with probability 0.88.
         seed, stage: name the stream of mask noise; the same two give the same masks.
-        fuse: compile the sampler, worth its few seconds from about a million samples a step times a thousand steps.
+        fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
+            size. The masks are the same.
 
     Raises:
-        ValueError: fewer than one sample, or no parameter is selected.
+        ValueError: samples is not a whole number of at least 1, or no parameter is selected.
     """
 
     weights: Tensor
@@ -56,11 +62,10 @@ class MaskedModel(nn.Module):
         start: float = 2.0,
         seed: int = 0,
         stage: str = "",
-        fuse: bool = False,
+        fuse: bool | None = None,
     ):
         super().__init__()
-        if samples < 1:
-            raise ValueError(f"samples is {samples}; it takes at least 1 mask sample a batch.")
+        check_count("samples", samples)
         where = where or weights_only(model)
         chosen = {name: parameter for name, parameter in model.named_parameters() if where(name)}
         if not chosen:
@@ -70,17 +75,13 @@ class MaskedModel(nn.Module):
             )
         # Not registered as a submodule: parameters() must give the logits alone.
         self.__dict__["model"] = model.eval()
-        self.samples, self.seed, self.stage, self.fuse = samples, seed, stage, fuse
-        self.step = 0
+        self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
         self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
         self.sizes = [parameter.numel() for parameter in chosen.values()]
         self.register_buffer("weights", torch.cat([p.detach().flatten() for p in chosen.values()]))  # [N]
-        self.logits = nn.Parameter(torch.full_like(self.weights, start))  # [N]
-        self.frozen = {
-            name: tensor.detach()
-            for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-            if name not in chosen
-        }
+        # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
+        self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
+        self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
 
     def forward(self, *inputs: Any) -> Any:
         """The model's outputs, batch first. Every call draws K new masks from the noise of the next step.
@@ -94,18 +95,25 @@ class MaskedModel(nn.Module):
         keys = sampling.keys(self.seed, self.stage, self.step, count=self.samples, device=self.logits.device)
         self.step += 1
         masked = sampling.mask_weights(self.logits, self.weights, keys, self.fuse)  # [K, N]
-        outputs = [
-            functional_call(self.model, self._state(row), part)
-            for row, part in zip(masked.unbind(0), _slices(inputs, self.samples), strict=True)
-        ]
+        with _recurrence_with_gradient(self.model):
+            outputs = [
+                functional_call(self.model, self._state(row), part)
+                for row, part in zip(masked.unbind(0), _slices(inputs, self.samples), strict=True)
+            ]
         return _join(outputs)
 
     def _state(self, row: Tensor) -> dict[str, Tensor]:
         """One sample [N] -> named tensors in the model's shapes."""
         pieces = row.split(self.sizes)
-        return self.frozen | {
+        frozen = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        return frozen | {
             name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MaskedModel:
+        """What ``to`` and ``cuda`` call: the wrapped model goes along."""
+        self.model._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     def penalty(self, alpha: float) -> Tensor:
         """r = alpha * (sum of all mask logits), to be added to the task's mean loss."""
@@ -122,6 +130,19 @@ class MaskedModel(nn.Module):
         """The probability of each weight to be kept, by parameter name."""
         pieces = torch.sigmoid(self.logits.detach()).split(self.sizes)
         return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+
+
+@contextlib.contextmanager
+def _recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
+    """cuDNN has a gradient for recurrent layers in training mode only; without dropout that computes the same."""
+    layers = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
+    try:
+        for layer, _ in layers:
+            layer.training, layer.dropout = True, 0.0
+        yield
+    finally:
+        for layer, dropout in layers:
+            layer.training, layer.dropout = False, dropout
 
 
 def subnetwork(model: nn.Module, masks: Masks) -> nn.Module:

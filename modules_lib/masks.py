@@ -111,6 +111,7 @@ class Masks(Mapping[str, Tensor]):
             model: if given, masks for other parameters, or trained on other weights, are refused.
 
         Raises:
+            FileNotFoundError: there is no such file.
             ValueError: the file is damaged, holds no masks, or was made for another model.
         """
         try:
@@ -128,6 +129,8 @@ class Masks(Mapping[str, Tensor]):
 
 
 def _unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if packed.dtype != torch.uint8 or packed.numel() != -(-math.prod(shape) // 8):
+        raise KeyError(f"a mask of shape {shape} is not there in full")
     bits = np.unpackbits(packed.numpy(), count=math.prod(shape))
     return torch.from_numpy(bits.astype(bool)).reshape(shape)
 
@@ -152,11 +155,11 @@ def _check_fits(path: str | Path, shapes: dict[str, tuple[int, ...]], trained_on
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of the names, shapes and values of a model's parameters."""
+    """A hash of the names, shapes and values of a model's parameters and buffers."""
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 

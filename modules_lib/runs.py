@@ -17,6 +17,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +47,23 @@ def runs_folder() -> Path:
 def results_folder() -> Path:
     """Where published runs are: the environment variable MODULES_RESULTS, else ``results/`` beside the library."""
     return Path(os.environ.get("MODULES_RESULTS") or ROOT / "results").resolve()
+
+
+def check_writable() -> None:
+    """Find out before hours of training whether their result can be stored.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        runs_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=runs_folder()):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"Runs cannot be stored in {runs_folder()} ({error.strerror}); make it writable, or name another folder in "
+            "the environment variable MODULES_RUNS."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -188,14 +206,23 @@ def published(*configs: Config) -> pd.DataFrame:
     return frame[frame["config"].isin([config.hash() for config in configs])]
 
 
-def publish(runs: Iterable[Run]) -> list[Path]:
+def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
     """Copy runs' text files to ``results/``. What is published already with other numbers is not overwritten.
 
+    Args:
+        runs: finished runs.
+        dirty: also those that were made with changes that no commit has.
+
     Raises:
-        ValueError: a run is published with other numbers.
+        ValueError: a run is published with other numbers, or was made with uncommitted changes.
     """
     copied = []
     for run in runs:
+        if run.provenance().get("dirty") and not dirty:
+            raise ValueError(
+                f"{run.folder} was made with changes that no commit has, so nobody can make it again; commit them, "
+                "move the folder away and run it again."
+            )
         target = results_folder() / run.folder.relative_to(run.folder.parents[2])
         if target.exists():
             if Run(target).metrics() != run.metrics():

@@ -7,7 +7,7 @@ number a weight and sample instead of two and without a logarithm, and it keeps 
 
 import functools
 import hashlib
-import shutil
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -91,13 +91,26 @@ def _weight_gradient(logits: Tensor, keys: Tensor, grad: Tensor) -> Tensor:
 
 @functools.cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function fused into one pass over memory, or as it is where there is no compiler. Same numbers."""
-    if not torch.cuda.is_available() and not any(map(shutil.which, ("g++", "clang++"))):
-        warnings.warn(
-            "No C++ compiler found: masks are sampled about ten times slower, with the same results.", stacklevel=2
-        )
-        return function
-    return torch.compile(function, dynamic=True)
+    """The function fused into one pass over memory, or as it is where it cannot be compiled. Same numbers."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA that nobody asked for
+    fused: Callable[..., Tensor] | None = torch.compile(function, dynamic=True)
+
+    def call(*arguments: Tensor) -> Tensor:
+        nonlocal fused
+        if fused is not None:
+            try:
+                return fused(*arguments)
+            except Exception as error:  # no compiler, no Python headers, no Triton: torch has a type for each
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(
+                    f"The mask sampler could not be compiled ({reason}): it runs about ten times slower, with the same "
+                    "results; a C++ compiler and Python's headers are what it needs.",
+                    stacklevel=2,
+                )
+                fused = None
+        return function(*arguments)
+
+    return call
 
 
 class _MaskWeights(torch.autograd.Function):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from modules_lib.checks import check_count, check_number
 from modules_lib.masked import MaskedModel
 
 Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
@@ -17,19 +17,6 @@ Point = Callable[[int, float], None]  # (step, loss), called a few times over th
 Tick = Callable[[int], object]  # called with the number of steps just made, as tqdm.update is
 
 POINTS = 16  # how often a training curve is sampled
-
-
-def alpha_of(beta: Any, batch: int) -> float:
-    """alpha = beta / batch size (appendix B).
-
-    Raises:
-        ValueError: beta is not a finite number of at least 0.
-    """
-    if isinstance(beta, bool) or not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
-        raise ValueError(
-            f"beta is {beta!r}; it must be a number of at least 0, for example 1e-4 (beta = batch * alpha)."
-        )
-    return beta / batch
 
 
 def train_weights(
@@ -44,6 +31,7 @@ def train_weights(
     tick: Tick | None = None,
 ) -> nn.Module:
     """Train a model's weights with Adam on the whole task; returns it in evaluation mode."""
+    check_count("steps", steps)
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     for step in range(steps):
@@ -82,7 +70,8 @@ def mask_steps(
     masked: MaskedModel, batch: Batch, loss: Loss, *, steps: int, alpha: float, lr: float = 1e-2, clip: float = 1.0
 ) -> Iterator[Tensor]:
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
-    alpha = alpha_of(alpha, 1)
+    check_number("alpha", alpha, "1e-6")
+    check_count("steps", steps)
     optimizer = torch.optim.Adam([masked.logits], lr=lr, fused=True)
     for step in range(steps):
         inputs, targets = batch(step)

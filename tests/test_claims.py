@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from modules_lib.__main__ import claims as print_claims
-from modules_lib.claims import CLAIMS, Claim, Statement, judge, mean_and_deviation, verdicts
+from modules_lib.claims import CLAIMS, Claim, Statement, judge, verdicts
+from modules_lib.measures import number
 
 LAYERS = ["input", "hidden 1", "hidden 2", "output", "total"]
 
@@ -77,6 +78,13 @@ def test_a_margin_within_one_deviation_does_not_hold():
     assert Statement("above 50%", one, one - 0.5).holds
 
 
+def test_empty_masks_make_statements_not_available():
+    assert verdict(2, **{"kept/mul/total": 0}).verdict == "not reproduced"
+    assert verdict(2, **{"kept/add/total": 0}).verdict == "not reproduced"
+    nan = float("nan")
+    assert verdict(1, **{f"sharing/{t}/hidden 1": nan for t in ("add", "mul")}).verdict == "not reproduced"
+
+
 def test_not_available_is_not_held():
     nothing = pd.Series([float("nan")] * 3)
     statement = Statement("x", nothing, nothing)
@@ -97,9 +105,9 @@ def test_only_seeds_that_all_experiments_have_count():
 
 
 def test_numbers_are_written_with_their_deviation():
-    assert mean_and_deviation(pd.Series([0.5, 0.7])) == "60.0 ± 14.1%"
-    assert mean_and_deviation(pd.Series([0.5])) == "50.0%"
-    assert mean_and_deviation(pd.Series([2.0, 2.0]), "x") == "2.00 ± 0.00x"
+    assert number(pd.Series([0.5, 0.7])) == "60.0 ± 14.1%"
+    assert number(pd.Series([0.5])) == "50.0%"
+    assert number(pd.Series([2.0, 2.0]), "x") == "2.00 ± 0.00x"
 
 
 def test_all_sixteen_claims_are_listed():

@@ -32,8 +32,13 @@ def test_sharing_shows_mean_and_unbiased_deviation_over_seeds(results, one_seed)
     assert bar.x[0] == "input" and len(rows) >= 5
     assert bar.y[0] == pytest.approx(100 * np.mean(rows["value"]))
     assert bar.error_y.array[0] == pytest.approx(100 * np.std(rows["value"], ddof=1))
-    diamonds = [trace for trace in figure.data if trace.type == "scatter"]
+    diamonds = [
+        trace for trace in figure.data if trace.name in ("addition", "multiplication") and trace.type == "scatter"
+    ]
     assert len(diamonds) == 4 and not any(any(trace.error_y.array) for trace in diamonds)
+    chance = next(trace for trace in figure.data if trace.name == "by chance")  # of addition, in the FNN
+    kept = frame[(frame["layer"] == "input") & (frame["metric"] == "kept")].set_index("stage")["value"]
+    assert chance.y[0] == pytest.approx(100 * kept["mul"].mean() / kept["unmasked"].mean())
 
 
 @pytest.mark.parametrize("network", ["fnn", "lstm"])

@@ -204,12 +204,39 @@ def test_a_subnetwork_is_the_model_without_the_removed_weights():
         subnetwork(nn.Linear(4, 2), Masks({"weight": keep}))
 
 
+def test_dropout_stays_off_in_recurrent_layers_and_the_model_as_it_was():
+    model = nn.LSTM(5, 6, 2, dropout=0.9, batch_first=True)
+    masked = MaskedModel(model, samples=2, start=50.0)
+    x = torch.randn(4, 3, 5)
+    torch.testing.assert_close(masked(x)[0], model.eval()(x)[0])
+    assert not model.training and model.dropout == 0.9
+
+
+def test_logits_are_float32_whatever_the_model_is():
+    masked = MaskedModel(nn.Linear(6, 4).bfloat16(), samples=2)
+    assert masked.logits.dtype == torch.float32
+    outputs = masked(torch.randn(4, 6, dtype=torch.bfloat16))
+    outputs.float().square().mean().backward()
+    assert outputs.dtype == torch.bfloat16 and masked.logits.grad.dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_everything_moves_to_the_gpu(network):
+    model, inputs = network
+    masked = MaskedModel(model, samples=K).cuda()
+    train_masks(masked, lambda step: (inputs.cuda(), None), lambda o, _: o.square().mean(), steps=2, alpha=1e-3)
+    assert masked.logits.is_cuda and not torch.all(masked.logits == 2.0)
+
+
 def test_bad_input_is_refused_in_one_sentence():
     model = nn.Linear(3, 2)
     with pytest.raises(ValueError, match="No parameter is selected for masking.*weight, bias"):
         MaskedModel(model, where=lambda name: False)
-    with pytest.raises(ValueError, match="samples is 0"):
-        MaskedModel(model, samples=0)
+    for samples in (0, 2.0, "4"):
+        with pytest.raises(ValueError, match="samples is .*; it must be a whole number of at least 1"):
+            MaskedModel(model, samples=samples)
+    with pytest.raises(ValueError, match="steps is -3; it must be a whole number of at least 1"):
+        train_masks(MaskedModel(model), None, None, steps=-3, alpha=1e-4)
     with pytest.raises(ValueError, match="batch of 6 cannot be cut into 4 equal slices"):
         MaskedModel(model)(torch.randn(6, 3))
 
@@ -219,5 +246,5 @@ def test_an_alpha_that_is_no_number_of_at_least_zero_is_refused_before_training(
     def batch(step):
         raise AssertionError("training began")
 
-    with pytest.raises(ValueError, match="must be a number of at least 0"):
+    with pytest.raises(ValueError, match="alpha is .*; it must be a number of at least 0"):
         train_masks(MaskedModel(nn.Linear(3, 2)), batch, nn.functional.mse_loss, steps=1, alpha=alpha)

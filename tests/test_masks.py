@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from torch import nn
 
 from modules_lib import Masks, fingerprint, sharing
@@ -132,6 +133,26 @@ def test_a_damaged_file_is_named(saved, damage):
         path.write_bytes(content[:-3] if damage == "truncated" else b"")
     with pytest.raises(ValueError, match=r"m\.safetensors (is damaged|holds no masks)"):
         Masks.load(path)
+
+
+def test_a_mask_with_missing_bits_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "m.safetensors"
+    Masks({"a": torch.ones(5, 5) > 0}).save(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({"a": torch.ones(2, dtype=torch.uint8)}, path, metadata)
+    with pytest.raises(ValueError, match="is damaged .*not there in full"):
+        Masks.load(path)
+
+
+def test_a_fingerprint_takes_any_tensor():
+    model = nn.BatchNorm1d(3)
+    model.temperature = nn.Parameter(torch.tensor(1.0))
+    before = fingerprint(model)
+    model.running_mean += 1
+    assert fingerprint(model) != before
 
 
 def test_a_fingerprint_changes_with_names_shapes_and_values():

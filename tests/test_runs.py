@@ -91,9 +91,18 @@ def test_a_damaged_file_is_named(store, name, damage):
         read()
 
 
+def _with_provenance(run, **changes):
+    (run.folder / "provenance.json").write_text(json.dumps(run.provenance() | changes))
+    return run
+
+
 def test_publishing_copies_text_and_refuses_to_change_it(store, tmp_path, monkeypatch):
     monkeypatch.setenv("MODULES_RESULTS", str(tmp_path / "results"))
     found = runs.stored(store)
+    for run in found:
+        with pytest.raises(ValueError, match="changes that no commit has"):
+            runs.publish([_with_provenance(run, dirty=True)])
+        _with_provenance(run, dirty=False)
     assert len(runs.publish(found)) == 2 and runs.publish(found) == []
     published = runs.stored(tmp_path / "results")
     assert sorted(path.name for path in published[0].folder.iterdir()) == [
@@ -117,17 +126,24 @@ def test_results_do_not_depend_on_what_runs_beside(finished, monkeypatch, tmp_pa
     )
 
 
-@pytest.mark.parametrize("seeds", [0, -1, [], [-1], True, [0.5]])
+@pytest.mark.parametrize("seeds", [0, -1, [], [-1], True, [0.5], 1.5, None, "2"])
 def test_bad_seeds_are_refused(seeds):
-    with pytest.raises(ValueError, match="seeds is"):
+    with pytest.raises(ValueError, match="seeds? is"):
         execute(TINY, seeds)
 
 
-def test_a_run_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_store_that_cannot_be_written_is_found_before_training(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("MODULES_RUNS", str(blocked))
-    with pytest.raises(RuntimeError, match="addmul-fnn seed 0 failed"):
+    with pytest.raises(ValueError, match="Runs cannot be stored in .*file.*MODULES_RUNS"):
+        execute(TINY, 1)
+
+
+def test_a_run_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "addmul-fnn").write_text("a file where a folder should be")
+    with pytest.raises(RuntimeError, match="addmul-fnn seed 0 failed: .*addmul-fnn"):
         execute(TINY, 1)
 
 

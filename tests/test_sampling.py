@@ -161,6 +161,22 @@ def test_integers_are_uniform_and_in_range():
     assert torch.all((frequency - 1 / 7).abs() < SIGMAS * (6 / 49 / drawn.numel()) ** 0.5)
 
 
+def test_without_a_compiler_the_numbers_are_the_same(monkeypatch):
+    def broken(*arguments, **options):
+        def call(*arguments):
+            raise RuntimeError("no compiler")
+
+        return call
+
+    start, weights, keys = torch.randn(300), torch.randn(300), sampling.keys("none", count=2)
+    expected = sampling.mask_weights(start, weights, keys)
+    sampling._compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.warns(UserWarning, match="could not be compiled .no compiler.*ten times slower"):
+        assert torch.equal(sampling.mask_weights(start, weights, keys, fuse=True), expected)
+    sampling._compiled.cache_clear()
+
+
 def test_compiled_sampler_gives_the_same_numbers():
     torch.manual_seed(0)
     start, weights = torch.randn(5000) * 4, torch.randn(5000)

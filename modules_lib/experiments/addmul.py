@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from modules_lib.checks import check_count
 from modules_lib.data import arithmetic
 from modules_lib.data.arithmetic import OPERATIONS, Arithmetic
 from modules_lib.device import device
@@ -19,9 +20,6 @@ from modules_lib.models import FNN, RepeatLSTM
 from modules_lib.training import train_masks, train_weights
 
 STAGES = {"full": ("add", "mul"), "add": ("add",), "mul": ("mul",)}
-
-# Below this many mask samples in a run, compiling the sampler costs more than it saves.
-WORTH_COMPILING = 500_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +38,12 @@ class AddMul(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", tuple(self.hidden) if isinstance(self.hidden, list | tuple) else ())
+        check_count("repeats", self.repeats)
         if self.network not in ("fnn", "lstm"):
             raise ValueError(f"Unknown network {self.network!r}; the networks are fnn, lstm.")
         if not self.hidden or any(not isinstance(n, int) or n < 1 for n in self.hidden):
-            raise ValueError(f"hidden is {self.hidden!r}; it must name at least one layer of at least one unit.")
+            raise ValueError(f"hidden is {self.hidden!r}; it must list at least one layer of at least one unit.")
         if self.network == "lstm" and len(set(self.hidden)) > 1:
             raise ValueError(f"hidden is {self.hidden!r}; the layers of an LSTM have one size.")
 
@@ -115,7 +114,6 @@ class AddMul(Config):
             raise ValueError(f"Unknown stage {stage!r}; the stages are {', '.join(STAGES)}.")
         data = Arithmetic.of(*STAGES[stage], device=device())
         masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage)
-        masked.fuse = self.mask_steps * self.samples * masked.logits.numel() > WORTH_COMPILING
         curve: Rows = []
 
         def point(step: int, loss: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
+from modules_lib.checks import check_count, check_number
 from modules_lib.masks import Masks
-from modules_lib.training import alpha_of
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -63,20 +64,17 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("batch", "weight_steps", "mask_steps", "samples"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+            check_count(name, getattr(self, name))
         for name in ("weight_lr", "mask_lr", "clip"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ValueError(f"{name} is {value!r}; it must be a number above 0.")
+            check_number(name, getattr(self, name), "1e-3", above=True)
+        check_number("start", self.start, "2.0", least=-math.inf)
+        check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
         if self.batch % self.samples:
             nearest = self.batch // self.samples * self.samples or self.samples
             raise ValueError(
                 f"A batch of {self.batch} cannot be cut into {self.samples} equal slices, one for each mask sample; "
                 f"use a batch divisible by {self.samples}, for example {nearest}."
             )
-        alpha_of(self.beta, self.batch)
         object.__setattr__(self, "beta", float(self.beta))
 
     @property
@@ -91,7 +89,8 @@ class Config:
 
     @property
     def alpha(self) -> float:
-        return alpha_of(self.beta, self.batch)
+        """The penalty on each logit, beta / batch (appendix B)."""
+        return self.beta / self.batch
 
     def train(self, seed: int, tick: Tick) -> tuple[nn.Module, Rows]:
         """A model trained on the whole task, and its training curve."""

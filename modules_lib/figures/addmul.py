@@ -12,29 +12,37 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from modules_lib.claims import by_layer, outcome
 from modules_lib.figures.theme import (
     COLOURS,
     DIVERGING,
+    GREY,
     MASKS,
-    NETWORKS,
     SEQUENTIAL,
-    TASKS,
     Results,
     buttons,
     count,
-    plus_minus,
-    spread,
     style,
 )
+from modules_lib.measures import NETWORKS, TASKS, by_layer, chance, outcome, plus_minus, spread
 
 PUBLISHED, RUN = "published", "this run"
 OUTCOMES = {"add": "sum", "mul": "product", "none": "neither"}
 
 
 def sharing_per_layer(published: Results, run: Results) -> go.Figure:
-    """Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent."""
-    return _per_layer(published, run, "sharing", 100, "shared [%]", 1).update_yaxes(range=[0, 104])
+    """Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent.
+
+    Black lines are the published sharing to expect by chance.
+    """
+    figure = _per_layer(published, run, "sharing", 100, "shared [%]", 1)
+    for row, network in enumerate([network for network in NETWORKS if network in run or network in published], 1):
+        for kind, frame in _both(network, published, run):
+            if kind == PUBLISHED:
+                for task, other in (("add", "mul"), ("mul", "add")):
+                    values = 100 * chance(frame, other).drop(columns="total")
+                    figure.add_trace(_line_on_bar(values, TASKS[task], "by chance"), row=row, col=1)
+    _one_legend_entry_each(figure)
+    return figure.update_yaxes(range=[0, 104])
 
 
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
@@ -87,16 +95,33 @@ def _bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, uni
     }
     if kind == PUBLISHED:
         return go.Bar(**common, marker_color=colour, opacity=0.85)
-    marker = {"symbol": "diamond", "size": 10, "color": colour, "line": {"color": "white", "width": 1.5}}
+    marker = {"symbol": "diamond", "size": 9, "color": colour, "line": {"color": "white", "width": 1.5}}
     return go.Scatter(**common, mode="markers", marker=marker, cliponaxis=False)
 
 
+def _line_on_bar(values: pd.DataFrame, group: str, name: str) -> go.Scatter:
+    """A level for every bar of a group."""
+    return go.Scatter(
+        x=list(values.columns),
+        y=values.mean(),
+        mode="markers",
+        name=name,
+        legendgroup=name,
+        offsetgroup=group,
+        marker={"symbol": "line-ew", "size": 22, "line": {"width": 2.5, "color": GREY}},
+        hovertemplate=f"<b>%{{x}}</b>, {group}<br>%{{y:.1f}} [%] {name}<extra></extra>",
+    )
+
+
 def _one_legend_entry_each(figure: go.Figure) -> None:
-    """The first trace of every name stands for all of them."""
+    """The first trace of every name stands for all of them, and a grey diamond for the run's."""
     seen: set[str] = set()
     for trace in figure.data:
         trace.showlegend = trace.name not in seen
         seen.add(trace.name)
+    marker = {"symbol": "diamond", "size": 10, "color": GREY}
+    if RUN not in seen and any(trace.type == "scatter" for trace in figure.data):
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=RUN, showlegend=True))
 
 
 def performed(

@@ -8,8 +8,6 @@ import plotly.graph_objects as go
 # M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
 COLOURS = {"add": BLUE, "mul": ORANGE, "full": GREEN, "unmasked": GREY}
-TASKS = {"add": "addition", "mul": "multiplication"}
-NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 MASKS = {
     "unmasked": "none",
     "full": "both",
@@ -56,18 +54,6 @@ def buttons(choices: list[tuple[str, dict, dict]], y: float = 1.0) -> dict:
     }
 
 
-def spread(values: pd.DataFrame) -> pd.DataFrame:
-    """Seeds in rows -> mean and unbiased standard deviation of every column; nan for one seed."""
-    return pd.DataFrame({"mean": values.mean(), "deviation": values.std(ddof=1)})
-
-
 def count(number: int, thing: str) -> str:
     """``1 seed``, ``5 seeds``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
-    """``12.3 ± 0.4``, or the mean alone where there is no deviation."""
-    if pd.isna(mean):
-        return "not available"
-    return f"{mean:,.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:,.{digits}f}")

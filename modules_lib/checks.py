@@ -1,0 +1,29 @@
+"""Refusing bad numbers in one sentence: what was given, what is allowed, and an example."""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """The value, if it is a whole number of at least ``least``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+    return int(value)
+
+
+def check_number(name: str, value: Any, example: str, least: float = 0.0, above: bool = False) -> float:
+    """The value, if it is a finite number of at least ``least``, or above it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or (above and value == least):
+        bound = f"above {least:g}" if above else f"of at least {least:g}" if math.isfinite(least) else "that is finite"
+        raise ValueError(f"{name} is {value!r}; it must be a number {bound}, for example {example}.")
+    return float(value)

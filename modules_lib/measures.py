@@ -1,0 +1,54 @@
+"""Reading tables of measurements (:func:`modules_lib.runs.table`): what claims and figures have in common."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
+TASKS = {"add": "addition", "mul": "multiplication"}
+
+
+def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
+    """A proportion by seed: with the stage's mask, asked for the task, how often the outcome is the metric's."""
+    chosen = results[(results["stage"] == stage) & (results["task"] == task) & (results["metric"] == metric)]
+    return chosen.set_index("seed")["value"]
+
+
+def by_layer(results: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
+    """Seeds in rows, layers in columns (from input to output, then "total"), of "kept" or "sharing"."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == metric)]
+    layers = list(dict.fromkeys(chosen["layer"]))
+    return chosen.pivot(index="seed", columns="layer", values="value")[layers]
+
+
+def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
+    """The sharing to expect of a mask that is independent of the other task's: the proportion that the other keeps.
+
+    Seeds in rows, layers in columns, as :func:`by_layer`.
+    """
+    return by_layer(results, other, "kept") / by_layer(results, "unmasked", "kept")
+
+
+def spread(values: pd.DataFrame) -> pd.DataFrame:
+    """Seeds in rows -> mean and unbiased standard deviation of every column; nan for one seed."""
+    return pd.DataFrame({"mean": values.mean(skipna=False), "deviation": values.std(ddof=1, skipna=False)})
+
+
+def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
+    """``12.3 ± 0.4``, or the mean alone where there is no deviation."""
+    if pd.isna(mean):
+        return "not available"
+    return f"{mean:,.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:,.{digits}f}")
+
+
+def number(values: pd.Series, unit: str = "%") -> str:
+    """Mean and unbiased standard deviation over seeds, e.g. ``98.2 ± 0.3%``.
+
+    Args:
+        values: a measurement by seed.
+        unit: "%" or "points" (of proportions), "x" (a ratio).
+    """
+    factor, digits, suffix = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x")}[unit]
+    values = factor * values
+    text = plus_minus(values.mean(skipna=False), values.std(ddof=1), digits)
+    return text if text == "not available" else text + suffix
