@@ -32,7 +32,7 @@ OUTCOMES = {"add": "sum", "mul": "product", "none": "neither"}
 def sharing_per_layer(published: Results, run: Results) -> go.Figure:
     """Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent.
 
-    Black lines are the published sharing to expect by chance.
+    Black lines mark the sharing to expect by chance, from the published runs.
     """
     figure = _per_layer(published, run, "sharing", 100, "shared [%]", 1)
     for row, network in enumerate([network for network in NETWORKS if network in run or network in published], 1):
@@ -108,7 +108,7 @@ def _line_on_bar(values: pd.DataFrame, group: str, name: str) -> go.Scatter:
         name=name,
         legendgroup=name,
         offsetgroup=group,
-        marker={"symbol": "line-ew", "size": 22, "line": {"width": 2.5, "color": GREY}},
+        marker={"symbol": "line-ew", "size": 22, "line": {"width": 2.5, "color": "black"}},
         hovertemplate=f"<b>%{{x}}</b>, {group}<br>%{{y:.1f}} [%] {name}<extra></extra>",
     )
 
