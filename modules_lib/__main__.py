@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from json import dumps
 from typing import Annotated, Literal
 
@@ -13,60 +14,53 @@ from modules_lib import runs
 from modules_lib.checks import check_count
 from modules_lib.execute import execute
 from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.experiments.config import Config
 
 Scale = Literal["smoke", "laptop", "paper"]
 
 
-def _named(experiment: str) -> list[str]:
-    return list(EXPERIMENTS) if experiment == "all" else [experiment]
+@dataclass(frozen=True)
+class Selection:
+    """Which runs.
 
-
-def run(
-    experiment: Annotated[str, tyro.conf.Positional],
-    scale: Scale = "laptop",
-    seeds: int = 1,
-    beta: float | None = None,
-    mask_steps: int | None = None,
-) -> None:
-    """Train an experiment's runs, or load those that are finished.
-
-    Args:
+    Attributes:
         experiment: its name, or "all".
         scale: how large; laptop takes minutes, paper hours.
         seeds: how many, counted from 0.
         beta: the penalty's strength instead of the scale's own.
         mask_steps: the length of each stage instead of the scale's own.
     """
-    configs = [preset(name, scale, beta=beta, mask_steps=mask_steps) for name in _named(experiment)]
-    for finished in execute(configs, seeds):
+
+    experiment: tyro.conf.Positional[str]
+    scale: Scale = "laptop"
+    seeds: int = 1
+    beta: float | None = None
+    mask_steps: int | None = None
+
+    def configs(self) -> list[Config]:
+        names = list(EXPERIMENTS) if self.experiment == "all" else [self.experiment]
+        return [preset(name, self.scale, beta=self.beta, mask_steps=self.mask_steps) for name in names]
+
+
+Selected = Annotated[Selection, tyro.conf.arg(name="")]
+
+
+def run(selection: Selected) -> None:
+    """Train an experiment's runs, or load those that are finished."""
+    for finished in execute(selection.configs(), selection.seeds):
         print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
 
 
-def publish(
-    experiment: Annotated[str, tyro.conf.Positional],
-    scale: Scale = "laptop",
-    seeds: int = 1,
-    beta: float | None = None,
-    mask_steps: int | None = None,
-) -> None:
-    """Copy finished runs' measurements and provenance to results/, for the book to show.
-
-    Args:
-        experiment: its name, or "all".
-        scale: which runs.
-        seeds: how many, counted from 0.
-        beta: as the runs were made.
-        mask_steps: as the runs were made.
-    """
-    configs = [preset(name, scale, beta=beta, mask_steps=mask_steps) for name in _named(experiment)]
+def publish(selection: Selected) -> None:
+    """Copy finished runs' measurements and provenance to results/, for the book to show."""
     found = []
-    for config in configs:
-        for seed in range(check_count("seeds", seeds)):
+    for config in selection.configs():
+        for seed in range(check_count("seeds", selection.seeds)):
             finished = runs.find(config, seed)
             if finished is None:
-                command = f"run {config.experiment} --scale {scale} --seeds {seeds}"
                 raise ValueError(
-                    f"{config.experiment} seed {seed} is not finished with these settings; `{command}` makes it."
+                    f"{config.experiment} seed {seed} is not finished with these settings; "
+                    "`run` with the same ones makes it."
                 )
             found.append(finished)
     copied = runs.publish(found)

@@ -93,7 +93,10 @@ def test_papermill_stops_at_a_bad_parameter_before_training(tmp_path, parameter,
         (["run", "addmul-fnn", "--scale", "big"], "big"),
         (["run", "sorting"], "Unknown experiment 'sorting'; the experiments are"),
         (["run", "addmul-fnn", "--seeds", "0"], "seeds is 0"),
-        (["publish", "addmul-fnn", "--scale", "smoke"], "is not finished with these settings; `run addmul-fnn"),
+        (
+            ["publish", "addmul-fnn", "--scale", "smoke"],
+            "is not finished with these settings; `run` with the same ones",
+        ),
     ],
 )
 def test_the_command_line_refuses_bad_input_in_one_sentence(tmp_path, arguments, message):

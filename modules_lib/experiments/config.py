@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ def default_scale() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ABC):
     """Everything that can change an experiment's result, but for the seed. Defaults are the paper's (appendix B).
 
     Attributes:
@@ -78,31 +79,31 @@ class Config:
         object.__setattr__(self, "beta", float(self.beta))
 
     @property
+    @abstractmethod
     def experiment(self) -> str:
         """The experiment's name, for folders and tables."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def stages(self) -> tuple[str, ...]:
         """The subtasks that masks are trained on, in order."""
-        raise NotImplementedError
 
     @property
     def alpha(self) -> float:
         """The penalty on each logit, beta / batch (appendix B)."""
         return self.beta / self.batch
 
+    @abstractmethod
     def train(self, seed: int, tick: Tick) -> tuple[nn.Module, Rows]:
         """A model trained on the whole task, and its training curve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find_masks(self, model: nn.Module, seed: int, stage: str, tick: Tick) -> tuple[Masks, Rows]:
         """The masks of one stage, and their training curve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Everything that the figures and claims need."""
-        raise NotImplementedError
 
     def work(self) -> int:
         """The run's length in training steps."""
