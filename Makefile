@@ -32,7 +32,7 @@ html: $(INSTALLED)
 	@$(BIN)/python -m tools.book html
 
 lab: $(INSTALLED)
-	$(BIN)/python -m jupyterlab book/index.ipynb
+	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) book/index.ipynb
 
 chapters: $(INSTALLED)
 	@$(BIN)/python -m tools.book refresh
