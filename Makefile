@@ -14,13 +14,14 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book html lab chapters test format clean
+.PHONY: help book html lab chapters test bench format clean
 
 help:
 	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
 	@echo "make html        render the executed chapters again"
 	@echo "make lab         open the chapters in JupyterLab"
 	@echo "make test        formatting, types, and all tests"
+	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
 	@echo "make format      put the code in its normal form"
 	@echo "make clean       remove the built book and caches; runs and .venv stay"
@@ -42,6 +43,9 @@ test: $(INSTALLED)
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy modules_lib
 	$(BIN)/python -m pytest tests
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.bench $(if $(JSON),--json)
 
 format: $(INSTALLED)
 	$(BIN)/python -m ruff check --fix

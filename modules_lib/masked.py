@@ -18,6 +18,8 @@ from modules_lib.masks import Masks
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
 WORTH_FUSING = 400_000
 
+PRECISIONS = ("float32", "bfloat16", "auto")
+
 Where = Callable[[str], bool]
 
 
@@ -44,6 +46,8 @@ class MaskedModel(nn.Module):
         where: which parameters to mask, by name; by default all but biases and embeddings.
         start: every logit's first value; 2.0 keeps a weight with probability 0.88.
         seed, stage: name the stream of mask noise; the same two give the same masks.
+        precision: "float32", "bfloat16" (products in bfloat16; logits, their gradients and the outputs in float32), or
+            "auto": bfloat16 where the hardware has it natively. A model in another type than float32 keeps it.
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
             size. The masks are the same.
 
@@ -53,6 +57,7 @@ class MaskedModel(nn.Module):
 
     weights: Tensor
     model: nn.Module
+    compute: torch.dtype | None
 
     def __init__(
         self,
@@ -62,10 +67,12 @@ class MaskedModel(nn.Module):
         start: float = 2.0,
         seed: int = 0,
         stage: str = "",
+        precision: str = "float32",
         fuse: bool | None = None,
     ):
         super().__init__()
         check_count("samples", samples)
+        self.compute = product_type(precision)
         where = where or weights_only(model)
         chosen = {name: parameter for name, parameter in model.named_parameters() if where(name)}
         if not chosen:
@@ -94,21 +101,26 @@ class MaskedModel(nn.Module):
         """
         keys = sampling.keys(self.seed, self.stage, self.step, count=self.samples, device=self.logits.device)
         self.step += 1
-        masked = sampling.mask_weights(self.logits, self.weights, keys, self.fuse)  # [K, N]
+        masked = sampling.mask_weights(self.logits, self._cast(self.weights), keys, self.fuse)  # [K, N]
+        frozen = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in self.shapes}
+        frozen |= {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
+        inputs = map_tensors(self._cast, inputs)
         with _recurrence_with_gradient(self.model):
             outputs = [
-                functional_call(self.model, self._state(row), part)
+                functional_call(self.model, frozen | self._named(row), part)
                 for row, part in zip(masked.unbind(0), _slices(inputs, self.samples), strict=True)
             ]
-        return _join(outputs)
+        joined = _join(outputs)
+        return joined if self.compute is None else map_tensors(_to_float32, joined)
 
-    def _state(self, row: Tensor) -> dict[str, Tensor]:
-        """One sample [N] -> named tensors in the model's shapes."""
-        pieces = row.split(self.sizes)
-        frozen = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
-        return frozen | {
-            name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
-        }
+    def _cast(self, tensor: Tensor) -> Tensor:
+        """float32 -> the type of the products; everything else stays as it is."""
+        return tensor.to(self.compute) if self.compute is not None and tensor.dtype == torch.float32 else tensor
+
+    def _named(self, flat: Tensor) -> dict[str, Tensor]:
+        """[N] -> named tensors in the model's shapes."""
+        pieces = flat.split(self.sizes)
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MaskedModel:
         """What ``to`` and ``cuda`` call: the wrapped model goes along."""
@@ -121,15 +133,29 @@ class MaskedModel(nn.Module):
 
     def masks(self) -> Masks:
         """The masks so far: a weight is kept where its probability exceeds one half."""
-        pieces = (self.logits.detach() > 0).split(self.sizes)
-        return Masks(
-            {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
-        )
+        return Masks(self._named(self.logits.detach() > 0))
 
     def probabilities(self) -> dict[str, Tensor]:
         """The probability of each weight to be kept, by parameter name."""
-        pieces = torch.sigmoid(self.logits.detach()).split(self.sizes)
-        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+        return self._named(torch.sigmoid(self.logits.detach()))
+
+
+def product_type(precision: str) -> torch.dtype | None:
+    """What products are computed in: None for the model's own type.
+
+    Raises:
+        ValueError: there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"Unknown precision {precision!r}; the precisions are {', '.join(PRECISIONS)}.")
+    native = (
+        torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else _cpu_has_bfloat16()
+    )
+    return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and native) else None
+
+
+def _cpu_has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 @contextlib.contextmanager
@@ -160,6 +186,21 @@ def subnetwork(model: nn.Module, masks: Masks) -> nn.Module:
             if name in masks:
                 parameter.mul_(masks[name].to(parameter.device))
     return result
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """Apply a function to every tensor of a nested structure of tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {name: map_tensors(function, value) for name, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)(map_tensors(function, value) for value in tree)
+    return tree
+
+
+def _to_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def _slices(tree: Any, count: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The paper's networks for arithmetic, as plain torch modules that know nothing of masks."""
+"""The paper's networks, as plain torch modules that know nothing of masks."""
 
 from collections.abc import Sequence
 
@@ -48,3 +48,23 @@ class RepeatLSTM(nn.Module):
         """[batch, inputs] -> [batch, outputs]"""
         states, _ = self.lstm(x.expand(self.steps, *x.shape))  # [steps, batch, state]
         return self.output(states[-1])
+
+
+class CNN(nn.Module):
+    """The classifier of Table 1 (appendix G) for images of 3 x 32 x 32."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__()
+        channels = [3, 32, 64, 128, 256]
+        pairs = zip(channels[:-1], channels[1:], strict=True)
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
+        self.dropouts = nn.ModuleList(nn.Dropout(rate) for rate in (0.0, 0.0, 0.25, 0.5))
+        self.classifier = nn.Linear(channels[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, 3, 32, 32] -> [batch, classes]"""
+        for i, (convolution, dropout) in enumerate(zip(self.convolutions, self.dropouts, strict=True)):
+            x = dropout(torch.relu(convolution(x)))
+            if i < len(self.convolutions) - 1:
+                x = torch.max_pool2d(x, 2)
+        return self.classifier(x.mean((2, 3)))

@@ -14,16 +14,18 @@ from modules_lib.device import device
 
 def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:
     """Library, commit, software, hardware, start (UTC) and wall time in seconds."""
+    timing = {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 1)}
+    return {"library": version("modules_lib"), **commit(), **provenance_of_machine(), **timing}
+
+
+def provenance_of_machine() -> dict[str, Any]:
+    """Software and hardware, as far as they decide a result or a time."""
     return {
-        "library": version("modules_lib"),
-        **commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": str(device()),
         "hardware": torch.cuda.get_device_name() if device().type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
     }
 
 

@@ -1,0 +1,81 @@
+"""Masked training as the paper writes it, in as few words of plain PyTorch as possible: the oracle and the baseline.
+
+Two uniform numbers and two logarithms a weight and sample (equation 1), straight-through by autograd (equation 2), one
+batched product a layer for all K samples, Adam, the gradient's norm clipped, float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from modules_lib.masked import weights_only
+from modules_lib.masks import Masks
+from modules_lib.sampling import gumbel_sigmoid, straight_through
+
+
+class PlainMaskedModel(nn.Module):
+    """What :class:`modules_lib.MaskedModel` computes, written plainly. The model must be one that vmap can batch."""
+
+    model: nn.Module
+
+    def __init__(self, model: nn.Module, samples: int = 4, start: float = 2.0):
+        super().__init__()
+        where = weights_only(model)
+        self.__dict__["model"] = model.eval()
+        self.samples = samples
+        self.weights = {name: p.detach() for name, p in model.named_parameters() if where(name)}
+        self.frozen = {name: p.detach() for name, p in model.named_parameters() if not where(name)}
+        self.logits = nn.ParameterList(torch.full_like(weight, start) for weight in self.weights.values())
+
+    def forward(self, x: Tensor) -> Tensor:
+        masked = {}
+        for (name, weight), logits in zip(self.weights.items(), self.logits, strict=True):
+            # The floor keeps the logarithms finite.
+            u1, u2 = torch.rand(2, self.samples, *weight.shape, device=weight.device).clamp_(min=1e-10, max=1 - 1e-7)
+            masked[name] = weight * straight_through(gumbel_sigmoid(logits, u1, u2))  # [K, *shape]
+        groups = x.view(self.samples, -1, *x.shape[1:])
+        return vmap(lambda w, x: functional_call(self.model, self.frozen | w, x))(masked, groups).flatten(0, 1)
+
+    def masks(self) -> Masks:
+        return Masks({name: logits.detach() > 0 for name, logits in zip(self.weights, self.logits, strict=True)})
+
+
+def plain_step(
+    masked: PlainMaskedModel,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    alpha: float,
+    clip: float = 1.0,
+) -> Tensor:
+    """One step of mask training; returns the data loss."""
+    optimizer.zero_grad()
+    data_loss = loss(masked(inputs), targets)
+    (data_loss + alpha * sum(logits.sum() for logits in masked.logits)).backward()
+    nn.utils.clip_grad_norm_(masked.parameters(), clip)
+    optimizer.step()
+    return data_loss.detach()
+
+
+class CellLSTM(nn.Module):
+    """:class:`modules_lib.models.RepeatLSTM` cell by cell, since vmap cannot batch PyTorch's whole LSTM."""
+
+    def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
+        super().__init__()
+        self.steps, self.state = steps, state
+        self.cells = nn.ModuleList(nn.LSTMCell(inputs if i == 0 else state, state) for i in range(layers))
+        self.output = nn.Linear(state, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [(x.new_zeros(len(x), self.state), x.new_zeros(len(x), self.state)) for _ in self.cells]
+        for _ in range(self.steps):
+            seen = x
+            for i, cell in enumerate(self.cells):
+                states[i] = cell(seen, states[i])
+                seen = states[i][0]
+        return self.output(states[-1][0])
