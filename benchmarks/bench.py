@@ -1,7 +1,7 @@
 """Time a step of mask training against the plain one and an ordinary one: ``make bench``, ``make bench JSON=1``.
 
-Plain, fast and unmasked steps of a model take turns, so that what else happens on the machine slows all of them;
-figures are medians. Each model has a process of its own. The floor is what this machine cannot go below: the bytes that
+Plain, fast and unmasked steps of a model take turns, each kind in a process of its own, so that what else happens on
+the machine slows all of them; figures are medians. The floor is what this machine cannot go below: the bytes that
 a step must move over the bandwidth of a copy, plus its operations over the rate of a product, both measured here.
 """
 
@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -25,11 +26,14 @@ from benchmarks.plain import CellLSTM, PlainMaskedModel, plain_step
 from modules_lib.data import arithmetic
 from modules_lib.device import device
 from modules_lib.masked import MaskedModel
+from modules_lib.memory import keep_freed_memory
 from modules_lib.models import CNN, FNN, RepeatLSTM
 from modules_lib.provenance import provenance_of_machine
 from modules_lib.training import mask_steps
 
+KINDS = ("plain", "fast", "unmasked")
 BATCH, SAMPLES, ALPHA = 128, 4, 1e-4 / 128
+TITLES = ("model", "precision", "plain", "fast", "ratio", "unmasked", "x", "floor", "x", "peak")
 RESULT = Path(__file__).resolve().parent / "latest.json"
 
 
@@ -103,37 +107,59 @@ def timed(function: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - began)
 
 
-def measure(case: Case, precision: str, rounds: int, seconds: float) -> dict[str, float]:
-    """Median milliseconds of each kind of step, taking turns."""
-    kinds = {kind: stepper(kind, case, precision) for kind in ("plain", "fast", "unmasked")}
-    for step in kinds.values():
-        step()
-        step()
-    times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    began = time.perf_counter()
-    while len(times["plain"]) < rounds and (time.perf_counter() - began < seconds or len(times["plain"]) < 3):
-        for kind, step in kinds.items():
-            times[kind] += [timed(step) for _ in range(1 if kind == "plain" else 3)]
-    return {f"{kind}_ms": statistics.median(values) for kind, values in times.items()}
+def serve(kind: str, number: int, precision: str, turns: Connection) -> None:
+    """A process that makes a step whenever it is its turn and answers with milliseconds and its peak in megabytes."""
+    if kind == "fast":
+        keep_freed_memory()  # as the processes do that make runs
+    step = stepper(kind, CASES[number], precision)
+    step()
+    step()
+    while turns.recv():
+        milliseconds = timed(step)
+        turns.send((milliseconds, peak_memory()))
 
 
-def peak(case: Case, precision: str) -> float:
-    """Megabytes that a process of a few fast steps takes at most; call it in a process of its own."""
-    step = stepper("fast", case, precision)
-    for _ in range(5):
-        step()
+def peak_memory() -> float:
+    """The most that this process has held, in megabytes: of the GPU's memory, or of the machine's."""
     if device().type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():  # the more portable ru_maxrss would count the parent's too
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def measure(number: int, precision: str, rounds: int, seconds: float) -> dict[str, float]:
+    """Median milliseconds of each kind of step, taking turns, and the peak memory of the fast one's process."""
+    context = multiprocessing.get_context("spawn")
+    turns, workers = {}, []
+    for kind in KINDS:
+        turns[kind], other = context.Pipe()
+        workers.append(context.Process(target=serve, args=(kind, number, precision, other), daemon=True))
+        workers[-1].start()
+        turns[kind].send(True)
+        turns[kind].recv()
+    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    began, used = time.perf_counter(), 0.0
+    while len(times["plain"]) < rounds and (time.perf_counter() - began < seconds or len(times["plain"]) < 3):
+        for kind, worker in turns.items():
+            for _ in range(1 if kind == "plain" else 3):
+                worker.send(True)
+                milliseconds, peak = worker.recv()
+                times[kind].append(milliseconds)
+                used = peak if kind == "fast" else used
+    for worker in turns.values():
+        worker.send(False)
+    return {f"{kind}_ms": statistics.median(values) for kind, values in times.items()} | {"peak_mb": used}
 
 
 def machine_rates(precision: str) -> tuple[float, float]:
     """Bytes a second of a copy, and operations a second of a product, as measured here."""
     block = torch.zeros(2**26, device=device())
     other = torch.empty_like(block)
-    copy = min(timed(lambda: other.copy_(block)) for _ in range(7)) / 1e3
+    copy = min(timed(lambda: other.copy_(block)) for _ in range(15)) / 1e3
     square = torch.randn(2048, 2048, device=device(), dtype=getattr(torch, precision))
-    product = min(timed(lambda: square @ square) for _ in range(7)) / 1e3
+    product = min(timed(lambda: square @ square) for _ in range(15)) / 1e3
     return 2 * block.numel() * 4 / copy, 2 * 2048**3 / product
 
 
@@ -162,22 +188,13 @@ def operations(case: Case) -> float:
     return counter.get_total_flops()
 
 
-def bench(case_number: int, precision: str, rounds: int, seconds: float) -> dict[str, object]:
-    case = CASES[case_number]
-    row: dict[str, object] = {"model": case.name, "precision": precision}
-    times = measure(case, precision, rounds, seconds)
+def bench(number: int, precision: str, rounds: int, seconds: float) -> dict[str, object]:
+    times = measure(number, precision, rounds, seconds)
+    row: dict[str, object] = {"model": CASES[number].name, "precision": precision}
     row |= {"plain_ms": times["plain_ms"], "fast_ms": times["fast_ms"], "ratio": times["plain_ms"] / times["fast_ms"]}
-    return row | {"unmasked_ms": times["unmasked_ms"], "floor_ms": floor(case, precision)}
-
-
-def alone(function: Callable, *arguments: object) -> object:
-    """Call it in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
-
-
-def peak_of(case_number: int, precision: str) -> float:
-    return peak(CASES[case_number], precision)
+    row |= {"unmasked_ms": times["unmasked_ms"]}
+    row |= {"floor_ms": floor(CASES[number], precision), "peak_mb": times["peak_mb"]}
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def main() -> None:
@@ -189,16 +206,12 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     if not args.json:
-        print(
-            f"{'model':<24}{'precision':<11}{'plain':>9}{'fast':>9}{'ratio':>7}{'unmasked':>10}{'x':>6}{'floor':>9}{'x':>6}{'peak':>9}"
-        )
+        print("".join(f"{title:>9}" if i > 1 else f"{title:<24}" for i, title in enumerate(TITLES)))
     for number, case in enumerate(CASES):
         for precision in ("float32", "bfloat16"):
             if args.only not in case.name:
                 continue
-            row = dict(alone(bench, number, precision, args.rounds, args.seconds))  # type: ignore[call-overload]
-            row["peak_mb"] = alone(peak_of, number, precision)
-            rows.append({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+            rows.append(bench(number, precision, args.rounds, args.seconds))
             print(json.dumps(rows[-1]) if args.json else line(rows[-1]), flush=True)
     RESULT.write_text(json.dumps({"machine": provenance_of_machine(), "rows": rows}, indent=1) + "\n")
     if not args.json:
@@ -206,10 +219,11 @@ def main() -> None:
 
 
 def line(row: dict) -> str:
-    return (
-        f"{row['model']:<24}{row['precision']:<11}{row['plain_ms']:>9.2f}{row['fast_ms']:>9.2f}{row['ratio']:>6.1f}x"
-        f"{row['unmasked_ms']:>10.2f}{row['fast_ms'] / row['unmasked_ms']:>6.2f}{row['floor_ms']:>9.2f}"
-        f"{row['fast_ms'] / row['floor_ms']:>6.2f}{row['peak_mb']:>9.0f}"
+    """A row of the table; the columns are those of TITLES."""
+    fast, unmasked, floor = row["fast_ms"], row["unmasked_ms"], row["floor_ms"]
+    numbers = (row["plain_ms"], fast, row["ratio"], unmasked, fast / unmasked, floor, fast / floor, row["peak_mb"])
+    return f"{row['model']:<24}{row['precision']:<24}" + "".join(
+        f"{number:>9.{digits}f}" for number, digits in zip(numbers, (2, 2, 1, 2, 2, 2, 2, 0), strict=True)
     )
 
 

@@ -68,14 +68,18 @@ class CellLSTM(nn.Module):
     def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
         super().__init__()
         self.steps, self.state = steps, state
-        self.cells = nn.ModuleList(nn.LSTMCell(inputs if i == 0 else state, state) for i in range(layers))
+        sizes = [inputs] + [state] * (layers - 1)
+        self.inner = nn.ModuleList(nn.Linear(size, 4 * state) for size in sizes)
+        self.recurrent = nn.ModuleList(nn.Linear(state, 4 * state) for _ in sizes)
         self.output = nn.Linear(state, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        states = [(x.new_zeros(len(x), self.state), x.new_zeros(len(x), self.state)) for _ in self.cells]
+        states = [(x.new_zeros(len(x), self.state), x.new_zeros(len(x), self.state)) for _ in self.inner]
         for _ in range(self.steps):
             seen = x
-            for i, cell in enumerate(self.cells):
-                states[i] = cell(seen, states[i])
-                seen = states[i][0]
-        return self.output(states[-1][0])
+            for i, (inner, recurrent) in enumerate(zip(self.inner, self.recurrent, strict=True)):
+                h, c = states[i]
+                input_, forget, cell, output = (inner(seen) + recurrent(h)).chunk(4, -1)
+                c = torch.sigmoid(forget) * c + torch.sigmoid(input_) * torch.tanh(cell)
+                states[i] = seen, _ = torch.sigmoid(output) * torch.tanh(c), c
+        return self.output(seen)

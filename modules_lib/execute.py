@@ -20,6 +20,7 @@ from modules_lib import runs
 from modules_lib.checks import check_count
 from modules_lib.experiments.config import Config, Rows, Tick
 from modules_lib.masks import Masks
+from modules_lib.memory import keep_freed_memory
 from modules_lib.provenance import provenance
 from modules_lib.runs import Run
 
@@ -77,6 +78,7 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
 def _work(job: Job, number: int, reports: Any) -> None:
     """What a worker process does: one run, telling its parent how far it is."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     done, last = 0, 0.0
 
     def tick(phase: str, steps: int) -> None:

@@ -101,14 +101,16 @@ class MaskedModel(nn.Module):
         """
         keys = sampling.keys(self.seed, self.stage, self.step, count=self.samples, device=self.logits.device)
         self.step += 1
-        masked = sampling.mask_weights(self.logits, self._cast(self.weights), keys, self.fuse)  # [K, N]
+        samples = sampling.mask_weights(
+            self.logits, self._cast(self.weights), keys, list(self.shapes.values()), self.fuse
+        )
         frozen = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in self.shapes}
         frozen |= {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
         inputs = map_tensors(self._cast, inputs)
         with _recurrence_with_gradient(self.model):
             outputs = [
-                functional_call(self.model, frozen | self._named(row), part)
-                for row, part in zip(masked.unbind(0), _slices(inputs, self.samples), strict=True)
+                functional_call(self.model, frozen | dict(zip(self.shapes, sample, strict=True)), part)
+                for sample, part in zip(samples, _slices(inputs, self.samples), strict=True)
             ]
         joined = _join(outputs)
         return joined if self.compute is None else map_tensors(_to_float32, joined)

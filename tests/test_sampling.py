@@ -39,11 +39,16 @@ def test_straight_through_is_binary_with_the_soft_gradient():
     assert soft.grad.tolist() == [1.0, 2.0, 3.0]
 
 
+def mask_weights(logits, weights, keys, fuse=False):
+    """The sampler for one flat parameter: [K, N]."""
+    return torch.stack([sample for (sample,) in sampling.mask_weights(logits, weights, keys, fuse=fuse)])
+
+
 def draw(logit, count=200_000, samples=4, seed=0):
     """Masks and straight-through gradients of the training sampler for `count` equal logits and unit weights."""
     logits = torch.full((count,), logit, requires_grad=True)
     keys = sampling.keys(seed, "test", count=samples)
-    masks = sampling.mask_weights(logits, torch.ones(count), keys)
+    masks = mask_weights(logits, torch.ones(count), keys)
     masks.backward(torch.ones_like(masks))
     return masks.detach(), logits.grad / samples
 
@@ -72,7 +77,7 @@ def test_noise_of_the_gradient_is_the_noise_of_the_mask(logit):
     # backward pass drew other noise than the forward pass.
     masks, _ = draw(logit, samples=1)
     logits = torch.full((masks.numel(),), logit, requires_grad=True)
-    sampling.mask_weights(logits, torch.ones(masks.numel()), sampling.keys(0, "test", count=1)).sum().backward()
+    mask_weights(logits, torch.ones(masks.numel()), sampling.keys(0, "test", count=1)).sum().backward()
     kept = masks[0] > 0
     u = (torch.arange(2_000_000, dtype=torch.float64) + 0.5) / 2_000_000
     s = torch.sigmoid(logit + torch.logit(u))
@@ -91,7 +96,7 @@ def test_gradient_agrees_with_the_reference():
     for fused in (True, False):
         logits = start.clone().requires_grad_()
         if fused:
-            masked = sampling.mask_weights(logits, weights, sampling.keys(3, count=1))[0]
+            masked = mask_weights(logits, weights, sampling.keys(3, count=1))[0]
         else:
             u1, u2 = torch.rand(2, len(logits), generator=torch.Generator().manual_seed(1)).clamp_min(1e-30)
             masked = weights * sampling.straight_through(sampling.gumbel_sigmoid(logits, u1, u2))
@@ -105,7 +110,7 @@ def test_gradient_agrees_with_the_reference():
 
 def test_gradient_reaches_the_weights_through_the_mask():
     logits, weights = torch.zeros(1000), torch.randn(1000, requires_grad=True)
-    masked = sampling.mask_weights(logits, weights, sampling.keys(0, count=3))
+    masked = mask_weights(logits, weights, sampling.keys(0, count=3))
     masked.backward(torch.ones_like(masked))
     assert torch.equal(weights.grad, (masked != 0).float().sum(0))
 
@@ -169,11 +174,11 @@ def test_without_a_compiler_the_numbers_are_the_same(monkeypatch):
         return call
 
     start, weights, keys = torch.randn(300), torch.randn(300), sampling.keys("none", count=2)
-    expected = sampling.mask_weights(start, weights, keys)
+    expected = mask_weights(start, weights, keys)
     sampling._compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.warns(UserWarning, match="could not be compiled .no compiler.*ten times slower"):
-        assert torch.equal(sampling.mask_weights(start, weights, keys, fuse=True), expected)
+        assert torch.equal(mask_weights(start, weights, keys, fuse=True), expected)
     sampling._compiled.cache_clear()
 
 
@@ -184,7 +189,7 @@ def test_compiled_sampler_gives_the_same_numbers():
     results = []
     for fuse in (False, True):
         logits, own = start.clone().requires_grad_(), weights.clone().requires_grad_()
-        masked = sampling.mask_weights(logits, own, keys, fuse)
+        masked = mask_weights(logits, own, keys, fuse)
         masked.backward(torch.linspace(-1, 1, masked.numel()).view_as(masked))
         results.append((masked.detach(), logits.grad, own.grad))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
