@@ -108,7 +108,7 @@ def _line_on_bar(values: pd.DataFrame, group: str, name: str) -> go.Scatter:
         name=name,
         legendgroup=name,
         offsetgroup=group,
-        marker={"symbol": "line-ew", "size": 22, "line": {"width": 2.5, "color": "black"}},
+        marker={"symbol": "line-ew", "size": 13, "line": {"width": 2.5, "color": "black"}},
         hovertemplate=f"<b>%{{x}}</b>, {group}<br>%{{y:.1f}} [%] {name}<extra></extra>",
     )
 
