@@ -8,6 +8,7 @@ a step must move over the bandwidth of a copy, plus its operations over the rate
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import resource
@@ -39,7 +40,7 @@ RESULT = Path(__file__).resolve().parent / "latest.json"
 
 @dataclass(frozen=True)
 class Case:
-    """A model to time: how to make it, how to make the plain one, and the products of one pass over a batch."""
+    """A model to time: how to make it, whether it sees images, and how to make the plain one where that differs."""
 
     name: str
     model: Callable[[], nn.Module]
@@ -132,11 +133,10 @@ def peak_memory() -> float:
 def measure(number: int, precision: str, rounds: int, seconds: float) -> dict[str, float]:
     """Median milliseconds of each kind of step, taking turns, and the peak memory of the fast one's process."""
     context = multiprocessing.get_context("spawn")
-    turns, workers = {}, []
+    turns = {}
     for kind in KINDS:
         turns[kind], other = context.Pipe()
-        workers.append(context.Process(target=serve, args=(kind, number, precision, other), daemon=True))
-        workers[-1].start()
+        context.Process(target=serve, args=(kind, number, precision, other), daemon=True).start()
         turns[kind].send(True)
         turns[kind].recv()
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}
@@ -153,6 +153,7 @@ def measure(number: int, precision: str, rounds: int, seconds: float) -> dict[st
     return {f"{kind}_ms": statistics.median(values) for kind, values in times.items()} | {"peak_mb": used}
 
 
+@functools.cache
 def machine_rates(precision: str) -> tuple[float, float]:
     """Bytes a second of a copy, and operations a second of a product, as measured here."""
     block = torch.zeros(2**26, device=device())

@@ -1,6 +1,7 @@
-"""Refusing bad numbers in one sentence: what was given, what is allowed, and an example."""
+"""Refusing bad values in one sentence: what was given, what is allowed, and an example."""
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,3 +28,29 @@ def check_number(name: str, value: Any, example: str, least: float = 0.0, above:
         bound = f"above {least:g}" if above else f"of at least {least:g}" if math.isfinite(least) else "that is finite"
         raise ValueError(f"{name} is {value!r}; it must be a number {bound}, for example {example}.")
     return float(value)
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """The value, if it is one of the choices.
+
+    Raises:
+        ValueError: it is not.
+    """
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"Unknown {name} {value!r}; the {name}s are {', '.join(choices)}.")
+    return value
+
+
+def check_slices(batch: int, samples: int) -> None:
+    """That a batch can be cut into a slice for each mask sample.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if batch < 1 or batch % samples:
+        nearest = batch // samples * samples or samples
+        raise ValueError(
+            f"A batch of {batch} cannot be cut into {samples} equal slices, one for each mask sample; "
+            f"use a batch divisible by {samples}, for example {nearest}."
+        )

@@ -97,14 +97,17 @@ def _work(job: Job, number: int, reports: Any) -> None:
         reports.put((number, "failed", (str(error).splitlines()[:1], traceback.format_exc())))
 
 
+def _at_once() -> int:
+    """How many runs share the machine: one on a GPU, else one a core that this process may use."""
+    if torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _train(jobs: list[Job]) -> None:
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
-    at_once = (
-        1
-        if torch.cuda.is_available()
-        else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    )
+    at_once = _at_once()
     waiting = list(enumerate(jobs))
     workers: dict[int, Any] = {}
     bars: dict[int, tqdm] = {}
@@ -114,7 +117,7 @@ def _train(jobs: list[Job]) -> None:
                 number, (config, seed) = waiting.pop(0)
                 name = f"{config.experiment} seed {seed}"
                 bars[number] = tqdm(total=config.work(), desc=name, unit="step", file=sys.stdout, dynamic_ncols=True)
-                workers[number] = context.Process(target=_work, args=((config, seed), number, reports), daemon=False)
+                workers[number] = context.Process(target=_work, args=((config, seed), number, reports))
                 workers[number].start()
             _check_alive(workers, jobs)
             with contextlib.suppress(queue.Empty):

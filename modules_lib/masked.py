@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from modules_lib import sampling
-from modules_lib.checks import check_count
+from modules_lib.checks import check_choice, check_count, check_slices
 from modules_lib.masks import Masks
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
@@ -85,7 +85,8 @@ class MaskedModel(nn.Module):
         self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
         self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
         self.sizes = [parameter.numel() for parameter in chosen.values()]
-        self.register_buffer("weights", torch.cat([p.detach().flatten() for p in chosen.values()]))  # [N]
+        flat = torch.cat([p.detach().flatten() for p in chosen.values()])
+        self.register_buffer("weights", self._cast(flat))  # [N]
         # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
@@ -101,9 +102,7 @@ class MaskedModel(nn.Module):
         """
         keys = sampling.keys(self.seed, self.stage, self.step, count=self.samples, device=self.logits.device)
         self.step += 1
-        samples = sampling.mask_weights(
-            self.logits, self._cast(self.weights), keys, list(self.shapes.values()), self.fuse
-        )
+        samples = sampling.mask_weights(self.logits, self.weights, keys, list(self.shapes.values()), self.fuse)
         frozen = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in self.shapes}
         frozen |= {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
         inputs = map_tensors(self._cast, inputs)
@@ -148,15 +147,13 @@ def product_type(precision: str) -> torch.dtype | None:
     Raises:
         ValueError: there is no such precision.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"Unknown precision {precision!r}; the precisions are {', '.join(PRECISIONS)}.")
-    native = (
-        torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else _cpu_has_bfloat16()
-    )
-    return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and native) else None
+    check_choice("precision", precision, PRECISIONS)
+    return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and _native_bfloat16()) else None
 
 
-def _cpu_has_bfloat16() -> bool:
+def _native_bfloat16() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
@@ -208,11 +205,7 @@ def _to_float32(tensor: Tensor) -> Tensor:
 def _slices(tree: Any, count: int) -> list[Any]:
     """Cut every tensor of a nested structure into ``count`` equal slices of its first dimension."""
     if isinstance(tree, Tensor):
-        if not len(tree) or len(tree) % count:
-            raise ValueError(
-                f"A batch of {len(tree)} cannot be cut into {count} equal slices, one for each mask sample; "
-                f"use a batch size divisible by {count}."
-            )
+        check_slices(len(tree), count)
         return list(tree.chunk(count))
     if isinstance(tree, dict):
         parts = {name: _slices(value, count) for name, value in tree.items()}

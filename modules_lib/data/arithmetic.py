@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modules_lib import sampling
+from modules_lib.checks import check_choice
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"add": torch.add, "mul": torch.mul}
 INPUTS = 4 * 10 + len(OPERATIONS)  # two digits of two numbers, and the operation
@@ -40,8 +41,7 @@ class Arithmetic:
     def of(cls, *operations: str, device: torch.device | str = "cpu") -> Arithmetic:
         """The inputs that ask for one of these operations (``"add"``, ``"mul"``)."""
         for operation in operations:
-            if operation not in OPERATIONS:
-                raise ValueError(f"Unknown operation {operation!r}; the operations are {', '.join(OPERATIONS)}.")
+            check_choice("operation", operation, OPERATIONS)
         a, b = (n.flatten() for n in torch.meshgrid(torch.arange(100), torch.arange(100), indexing="ij"))
         numbers = F.one_hot(torch.cat([digits(a), digits(b)], -1), 10).flatten(1)  # [10000, 40]
         asked = {name: F.one_hot(torch.tensor(i), len(OPERATIONS)) for i, name in enumerate(OPERATIONS)}

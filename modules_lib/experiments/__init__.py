@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from modules_lib.checks import check_choice
 from modules_lib.experiments.addmul import AddMul
-from modules_lib.experiments.config import SCALES, Config, check_scale
+from modules_lib.experiments.config import SCALES, Config
 
 EXPERIMENTS: dict[str, dict[str, Config]] = {"addmul-fnn": AddMul.presets("fnn"), "addmul-lstm": AddMul.presets("lstm")}
 
@@ -17,9 +18,8 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
     Raises:
         ValueError: there is no such experiment, scale or field, or a value is not allowed.
     """
-    if experiment not in EXPERIMENTS:
-        raise ValueError(f"Unknown experiment {experiment!r}; the experiments are {', '.join(EXPERIMENTS)}.")
-    config = EXPERIMENTS[experiment][check_scale(scale)]
+    check_choice("experiment", experiment, EXPERIMENTS)
+    config = EXPERIMENTS[experiment][check_choice("scale", scale, SCALES)]
     changes = {name: value for name, value in changes.items() if value is not None}
     unknown = sorted(changes.keys() - config.fields().keys())
     if unknown:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modules_lib.checks import check_count
+from modules_lib.checks import check_choice, check_count
 from modules_lib.data import arithmetic
 from modules_lib.data.arithmetic import OPERATIONS, Arithmetic
 from modules_lib.device import device
@@ -40,8 +40,7 @@ class AddMul(Config):
         super().__post_init__()
         object.__setattr__(self, "hidden", tuple(self.hidden) if isinstance(self.hidden, list | tuple) else ())
         check_count("repeats", self.repeats)
-        if self.network not in ("fnn", "lstm"):
-            raise ValueError(f"Unknown network {self.network!r}; the networks are fnn, lstm.")
+        check_choice("network", self.network, ("fnn", "lstm"))
         if not self.hidden or any(not isinstance(n, int) or n < 1 for n in self.hidden):
             raise ValueError(f"hidden is {self.hidden!r}; it must list at least one layer of at least one unit.")
         if self.network == "lstm" and len(set(self.hidden)) > 1:
@@ -110,8 +109,7 @@ class AddMul(Config):
         return model, curve
 
     def find_masks(self, model: nn.Module, seed: int, stage: str, tick: Tick) -> tuple[Masks, Rows]:
-        if stage not in STAGES:
-            raise ValueError(f"Unknown stage {stage!r}; the stages are {', '.join(STAGES)}.")
+        check_choice("stage", stage, STAGES)
         data = Arithmetic.of(*STAGES[stage], device=device())
         masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage)
         curve: Rows = []
@@ -135,11 +133,12 @@ class AddMul(Config):
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
+        questions = {task: Arithmetic.of(task, device=device()) for task in OPERATIONS}
         rows: Rows = []
         for stage in ("unmasked", *tested):
             network = subnetwork(model, tested[stage]) if stage in tested else model
-            for task in OPERATIONS:
-                outcomes = arithmetic.outcomes(network, Arithmetic.of(task, device=device()))
+            for task, data in questions.items():
+                outcomes = arithmetic.outcomes(network, data)
                 rows += [
                     {"stage": stage, "task": task, "metric": metric, "value": round(value, 4)}
                     for metric, value in outcomes.items()

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from modules_lib.checks import check_count, check_number
+from modules_lib.checks import check_choice, check_count, check_number, check_slices
 from modules_lib.masks import Masks
 
 SCALES = ("smoke", "laptop", "paper")
@@ -23,20 +23,9 @@ Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, va
 Tick = Callable[[str, int], object]  # (what is being done, steps just made)
 
 
-def check_scale(scale: str) -> str:
-    """The scale itself, if it is one.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if scale not in SCALES:
-        raise ValueError(f"Unknown scale {scale!r}; the scales are {', '.join(SCALES)}.")
-    return scale
-
-
 def default_scale() -> str:
     """The scale that chapters take when none is given: the environment variable MODULES_SCALE, else laptop."""
-    return check_scale(os.environ.get("MODULES_SCALE") or "laptop")
+    return check_choice("scale", os.environ.get("MODULES_SCALE") or "laptop", SCALES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +59,7 @@ class Config(ABC):
             check_number(name, getattr(self, name), "1e-3", above=True)
         check_number("start", self.start, "2.0", least=-math.inf)
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
-        if self.batch % self.samples:
-            nearest = self.batch // self.samples * self.samples or self.samples
-            raise ValueError(
-                f"A batch of {self.batch} cannot be cut into {self.samples} equal slices, one for each mask sample; "
-                f"use a batch divisible by {self.samples}, for example {nearest}."
-            )
+        check_slices(self.batch, self.samples)
         object.__setattr__(self, "beta", float(self.beta))
 
     @property

@@ -35,14 +35,12 @@ def sharing_per_layer(published: Results, run: Results) -> go.Figure:
     Black lines mark the sharing to expect by chance, from the published runs.
     """
     figure = _per_layer(published, run, "sharing", 100, "shared [%]", 1)
-    for row, network in enumerate([network for network in NETWORKS if network in run or network in published], 1):
-        for kind, frame in _both(network, published, run):
-            if kind == PUBLISHED:
-                for task, other in (("add", "mul"), ("mul", "add")):
-                    values = 100 * chance(frame, other).drop(columns="total")
-                    figure.add_trace(_line_on_bar(values, TASKS[task], "by chance"), row=row, col=1)
-    _one_legend_entry_each(figure)
-    return figure.update_yaxes(range=[0, 104])
+    for row, network in enumerate(_networks(published, run), 1):
+        if PUBLISHED in dict(_both(network, published, {})):
+            for task, other in (("add", "mul"), ("mul", "add")):
+                values = 100 * chance(published[network], other).drop(columns="total")
+                figure.add_trace(_line_on_bar(values, TASKS[task], "by chance"), row=row, col=1)
+    return _one_legend_entry_each(figure).update_yaxes(range=[0, 104])
 
 
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
@@ -51,11 +49,11 @@ def weights_per_layer(published: Results, run: Results) -> go.Figure:
     scales: list[tuple[str, dict, dict]] = [
         (name, {}, {f"{axis}.type": name for axis in ("yaxis", "yaxis2")}) for name in ("linear", "log")
     ]
-    return figure.update_layout(updatemenus=[buttons(scales, y=1.06)])
+    return _one_legend_entry_each(figure).update_layout(updatemenus=[buttons(scales, y=1.06)])
 
 
 def _per_layer(published: Results, run: Results, metric: str, factor: float, unit: str, digits: int) -> go.Figure:
-    networks = [network for network in NETWORKS if network in run or network in published]
+    networks = _networks(published, run)
     titles = [NETWORKS[network] for network in networks]
     figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=0.16)
     for row, network in enumerate(networks, 1):
@@ -63,10 +61,13 @@ def _per_layer(published: Results, run: Results, metric: str, factor: float, uni
             for kind, frame in _both(network, published, run):
                 values = factor * by_layer(frame, task, metric).drop(columns="total")
                 figure.add_trace(_bar_or_diamond(values, kind, name, COLOURS[task], unit, digits), row=row, col=1)
-    _one_legend_entry_each(figure)
     figure.update_yaxes(title=unit)
     figure.update_annotations(x=0, xanchor="left")
     return style(figure, 300 * len(networks) + 60, barmode="group", scattermode="group", bargap=0.3, scattergap=0.3)
+
+
+def _networks(published: Results, run: Results) -> list[str]:
+    return [network for network in NETWORKS if network in run or network in published]
 
 
 def _both(network: str, published: Results, run: Results) -> list[tuple[str, pd.DataFrame]]:
@@ -113,15 +114,16 @@ def _line_on_bar(values: pd.DataFrame, group: str, name: str) -> go.Scatter:
     )
 
 
-def _one_legend_entry_each(figure: go.Figure) -> None:
+def _one_legend_entry_each(figure: go.Figure) -> go.Figure:
     """The first trace of every name stands for all of them, and a grey diamond for the run's."""
     seen: set[str] = set()
     for trace in figure.data:
         trace.showlegend = trace.name not in seen
         seen.add(trace.name)
     marker = {"symbol": "diamond", "size": 10, "color": GREY}
-    if RUN not in seen and any(trace.type == "scatter" for trace in figure.data):
+    if any(trace.type == "scatter" and trace.marker.symbol == "diamond" for trace in figure.data):
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=RUN, showlegend=True))
+    return figure
 
 
 def performed(

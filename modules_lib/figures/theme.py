@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 # M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
-COLOURS = {"add": BLUE, "mul": ORANGE, "full": GREEN, "unmasked": GREY}
+COLOURS = {"add": BLUE, "mul": ORANGE}
 MASKS = {
     "unmasked": "none",
     "full": "both",
