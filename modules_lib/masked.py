@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from modules_lib import sampling
+from modules_lib.batched import BatchedLinear, Draw
 from modules_lib.checks import check_choice, check_count, check_slices
 from modules_lib.masks import Masks
+from modules_lib.memory import keep_freed_memory
+from modules_lib.noise import mask_keys
+from modules_lib.sampling import flatten, mask_weights, unflatten
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
 WORTH_FUSING = 400_000
@@ -50,6 +53,8 @@ class MaskedModel(nn.Module):
             "auto": bfloat16 where the hardware has it natively. A model in another type than float32 keeps it.
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
             size. The masks are the same.
+        batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
+            None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice.
 
     Raises:
         ValueError: samples is not a whole number of at least 1, or no parameter is selected.
@@ -69,6 +74,7 @@ class MaskedModel(nn.Module):
         stage: str = "",
         precision: str = "float32",
         fuse: bool | None = None,
+        batched: bool | None = None,
     ):
         super().__init__()
         check_count("samples", samples)
@@ -85,11 +91,14 @@ class MaskedModel(nn.Module):
         self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
         self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
         self.sizes = [parameter.numel() for parameter in chosen.values()]
-        flat = torch.cat([p.detach().flatten() for p in chosen.values()])
+        flat = torch.cat([flatten(p.detach()) for p in chosen.values()])
         self.register_buffer("weights", self._cast(flat))  # [N]
         # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
+        self.batched = batched
+        if self.fuse:
+            keep_freed_memory()
 
     def forward(self, *inputs: Any) -> Any:
         """The model's outputs, batch first. Every call draws K new masks from the noise of the next step.
@@ -100,19 +109,47 @@ class MaskedModel(nn.Module):
         Raises:
             ValueError: the batch is not divisible by K.
         """
-        keys = sampling.keys(self.seed, self.stage, self.step, count=self.samples, device=self.logits.device)
+        keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
-        samples = sampling.mask_weights(self.logits, self.weights, keys, list(self.shapes.values()), self.fuse)
-        frozen = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in self.shapes}
-        frozen |= {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
+        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse)
         inputs = map_tensors(self._cast, inputs)
+        if self.batched is None:
+            self.batched = self._runs_batched(inputs)
+        outputs = self._at_once(draw, inputs) if self.batched else self._by_slices(draw, inputs)
+        return outputs if self.compute is None else map_tensors(_to_float32, outputs)
+
+    def _by_slices(self, draw: Draw, inputs: Any) -> Any:
+        shapes = list(self.shapes.values())
+        samples = mask_weights(draw.logits, draw.weights, draw.keys, draw.samples, shapes, draw.fuse)
+        frozen = self._frozen()
         with _recurrence_with_gradient(self.model):
             outputs = [
                 functional_call(self.model, frozen | dict(zip(self.shapes, sample, strict=True)), part)
                 for sample, part in zip(samples, _slices(inputs, self.samples), strict=True)
             ]
-        joined = _join(outputs)
-        return joined if self.compute is None else map_tensors(_to_float32, joined)
+        return _join(outputs)
+
+    def _at_once(self, draw: Draw, inputs: Any) -> Any:
+        batch = len(_slices(inputs, self.samples)[0][0]) * self.samples
+        with BatchedLinear(draw, list(self.shapes.values()), batch) as placeholders:
+            weights = dict(zip(self.shapes, placeholders, strict=True))
+            return functional_call(self.model, self._frozen() | weights, inputs)
+
+    @torch.no_grad()
+    def _runs_batched(self, inputs: Any) -> bool:
+        """Whether one pass over the whole batch gives what the slices give, tried with masks that differ a lot."""
+        keys = mask_keys("try", samples=self.samples, device=self.logits.device)
+        draw = Draw(torch.zeros_like(self.logits), self.weights, keys, self.samples, self.fuse)
+        try:
+            at_once = self._at_once(draw, inputs)
+        except Exception:  # whatever it is, slice by slice it works, or fails with the model's own message
+            return False
+        return _agree(at_once, self._by_slices(draw, inputs))
+
+    def _frozen(self) -> dict[str, Tensor]:
+        """What is not masked: other parameters, and buffers, in the type of the products."""
+        frozen = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in self.shapes}
+        return frozen | {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
 
     def _cast(self, tensor: Tensor) -> Tensor:
         """float32 -> the type of the products; everything else stays as it is."""
@@ -121,7 +158,7 @@ class MaskedModel(nn.Module):
     def _named(self, flat: Tensor) -> dict[str, Tensor]:
         """[N] -> named tensors in the model's shapes."""
         pieces = flat.split(self.sizes)
-        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+        return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MaskedModel:
         """What ``to`` and ``cuda`` call: the wrapped model goes along."""
@@ -200,6 +237,20 @@ def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
 
 def _to_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+def _agree(ours: Any, theirs: Any) -> bool:
+    """Whether two outputs are the same but for rounding; never where there is nothing to see."""
+    if isinstance(theirs, Tensor):
+        if not isinstance(ours, Tensor) or ours.shape != theirs.shape:
+            return False
+        difference, size = (ours.float() - theirs.float()).abs().max(), theirs.float().abs().max()
+        return bool((difference <= 0.02 * size) & (size > 0))
+    if isinstance(theirs, dict):
+        return all(_agree(ours[name], value) for name, value in theirs.items())
+    if isinstance(theirs, tuple | list):
+        return all(map(_agree, ours, theirs))
+    return True
 
 
 def _slices(tree: Any, count: int) -> list[Any]:

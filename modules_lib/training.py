@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from modules_lib.checks import check_count, check_number
 from modules_lib.masked import MaskedModel
+from modules_lib.optimizer import MaskAdam
 
 Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
@@ -37,7 +38,10 @@ def train_weights(
     for step in range(steps):
         inputs, targets = batch(step)
         data_loss = loss(model(inputs), targets)
-        _update(optimizer, data_loss, clip)
+        optimizer.zero_grad()
+        data_loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
         _report(step, steps, data_loss, point, tick)
     return model.eval()
 
@@ -72,19 +76,13 @@ def mask_steps(
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
-    optimizer = torch.optim.Adam([masked.logits], lr=lr, fused=True)
+    optimizer = MaskAdam(masked, lr, alpha, clip)
     for step in range(steps):
         inputs, targets = batch(step)
         data_loss = loss(masked(inputs), targets)
-        _update(optimizer, data_loss + masked.penalty(alpha), clip)
+        data_loss.backward()
+        optimizer.step()
         yield data_loss.detach()
-
-
-def _update(optimizer: torch.optim.Optimizer, objective: Tensor, clip: float) -> None:
-    optimizer.zero_grad()
-    objective.backward()
-    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], clip)
-    optimizer.step()
 
 
 def _report(step: int, steps: int, data_loss: Tensor, point: Point | None, tick: Tick | None) -> None:

@@ -5,20 +5,22 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18
 
-from modules_lib import MaskedModel, Masks, sampling, subnetwork, train_masks, train_weights, weights_only
+from modules_lib import MaskedModel, Masks, noise, subnetwork, train_masks, train_weights, weights_only
+from modules_lib.sampling import flatten, unflatten
 
 K, BATCH = 4, 8
 
 
-class LSTMReader(nn.Module):
-    def __init__(self):
+class Reader(nn.Module):
+    def __init__(self, kind):
         super().__init__()
-        self.lstm = nn.LSTM(5, 6, 2, batch_first=True)
+        self.recurrent = kind(5, 6, 2, batch_first=True)
         self.out = nn.Linear(6, 3)
 
     def forward(self, x):
-        return self.out(self.lstm(x)[0][:, -1])
+        return self.out(self.recurrent(x)[0][:, -1])
 
 
 class Attention(nn.Module):
@@ -32,12 +34,32 @@ class Attention(nn.Module):
         return self.norm(self.block(self.embedding(tokens)).mean(1))
 
 
+def encoder():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+def tied():
+    model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Tanh(), nn.Linear(6, 6, bias=False))
+    model[2].weight = model[0].weight
+    return model
+
+
 def networks():
     return {
         "linear": (nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), torch.randn(BATCH, 5)),
         "conv": (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten()), torch.randn(BATCH, 3, 6, 6)),
-        "lstm": (LSTMReader(), torch.randn(BATCH, 4, 5)),
+        "lstm": (Reader(nn.LSTM), torch.randn(BATCH, 4, 5)),
+        "gru": (Reader(nn.GRU), torch.randn(BATCH, 4, 5)),
         "attention": (Attention(), torch.randint(0, 11, (BATCH, 4))),
+        "encoder": (
+            nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
+            ),
+            torch.randn(BATCH, 5, 8),
+        ),
+        "tied": (tied(), torch.randn(BATCH, 6)),
+        "resnet": (resnet18(num_classes=3), torch.randn(BATCH, 3, 32, 32)),  # batch norm and its buffers
     }
 
 
@@ -49,8 +71,8 @@ def network(request):
 
 def samples_by_hand(masked, step):
     """The K binary masks of a step, from the noise and the logits alone: kept where u > 1 - p."""
-    keys = sampling.keys(masked.seed, masked.stage, step, count=masked.samples)
-    u = sampling.uniforms(keys, masked.logits.numel())
+    keys = noise.mask_keys(masked.seed, masked.stage, step, samples=masked.samples)
+    u = torch.stack(noise.mask_noise(keys, masked.samples, masked.logits.numel()))
     return u > torch.sigmoid(-masked.logits.detach())
 
 
@@ -60,7 +82,7 @@ def by_hand(model, masked, sample):
     parameters = dict(result.named_parameters())
     with torch.no_grad():
         for name, shape in masked.shapes.items():
-            bits = sample[offset : offset + shape.numel()].view(shape)
+            bits = unflatten(sample[offset : offset + shape.numel()], shape)
             parameters[name] *= bits
             offset += shape.numel()
     assert offset == len(sample)
@@ -87,8 +109,8 @@ def test_gradient_is_the_straight_through_one(network):
     model_by_hand = by_hand(model, masked, bits)
     model_by_hand(inputs).square().mean().backward()
     gradients = dict(model_by_hand.named_parameters())
-    gradient = torch.cat([gradients[name].grad.flatten() for name in masked.shapes])  # with respect to w * m
-    u = sampling.uniforms(sampling.keys(7, "", 0, count=1), masked.logits.numel())[0]
+    gradient = torch.cat([flatten(gradients[name].grad) for name in masked.shapes])  # with respect to w * m
+    [u] = noise.mask_noise(noise.mask_keys(7, "", 0, samples=1), 1, masked.logits.numel())
     s = torch.sigmoid(masked.logits.detach() + torch.logit(u))
     torch.testing.assert_close(masked.logits.grad, gradient * masked.weights * s * (1 - s), rtol=2e-4, atol=2e-6)
 

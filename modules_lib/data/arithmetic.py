@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modules_lib import sampling
+from modules_lib import noise
 from modules_lib.checks import check_choice
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"add": torch.add, "mul": torch.mul}
@@ -57,8 +57,8 @@ class Arithmetic:
 
     def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
         """Inputs [size, 42] and targets [size, 2] drawn uniformly; the same stream gives the same batch."""
-        keys = sampling.keys(*stream, count=1, device=self.inputs.device)
-        rows = sampling.integers(keys, size, len(self.inputs))[0]  # [size]
+        keys = noise.keys(*stream, count=1, device=self.inputs.device)
+        rows = noise.integers(keys, size, len(self.inputs))[0]  # [size]
         return self.inputs[rows], self.targets[rows]
 
 

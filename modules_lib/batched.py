@@ -1,0 +1,158 @@
+"""All K samples at once for networks of linear layers: one pass over the whole batch, one batched product a layer.
+
+Running the model once over K slices is right where every layer treats the rows of a batch alike and keeps their
+order. That cannot be seen from outside, so :func:`runs_batched` tries it; other models are run slice by slice.
+
+Each layer is sampled in blocks of rows that fit the processor's cache: a block of masked weights is multiplied right
+after it is made, and a block of gradients is summed up over the samples right after it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from modules_lib.fused import maybe_fused
+from modules_lib.sampling import logit_gradient, masked, piece, weight_gradient
+
+# Masked weights of all samples in a block. 8 MB of bfloat16; a core's share of the last cache is some megabytes.
+BLOCK = 4_000_000
+
+
+class CannotBatchError(Exception):
+    """The model does something with a masked parameter other than a linear layer over rows of the batch."""
+
+
+@dataclass
+class Draw:
+    """One draw of K masks over all weights, and the gradients that come back for it."""
+
+    logits: Tensor  # [N]
+    weights: Tensor  # [N]
+    keys: Tensor
+    samples: int
+    fuse: bool
+    gradients: dict[Callable[..., None], Tensor] = field(default_factory=dict)  # kernel -> [N]
+    reached: dict[int, int] = field(default_factory=dict)  # where gradients have come: first position -> size
+
+    def masked(self, start: int, size: int) -> Tensor:
+        """[K, size]: the masked weights from a position on."""
+        out = self.weights.new_empty((self.samples, size))
+        at, logits, weights = piece(start, size, self.logits, self.weights)
+        maybe_fused(masked, self.fuse)(logits, weights, self.keys, at, [row.detach() for row in out])
+        return out
+
+    def add_gradient(self, start: int, grads: Tensor) -> None:
+        """Take in the gradients [K, size] of :meth:`masked`."""
+        wanted = {logit_gradient: self.logits, weight_gradient: self.weights}
+        at, logits, weights = piece(start, grads.shape[1], self.logits, self.weights)
+        again = start in self.reached  # a layer that the model uses twice
+        for kernel, leaf in wanted.items():
+            if leaf.requires_grad:
+                if kernel not in self.gradients:
+                    self.gradients[kernel] = torch.empty_like(leaf, dtype=torch.float32)
+                total = self.gradients[kernel][start : start + grads.shape[1]].detach()
+                out = torch.empty_like(total) if again else total
+                maybe_fused(kernel, self.fuse)(logits, weights, self.keys, at, out, [row.detach() for row in grads])
+                if again:
+                    total += out
+        self.reached[start] = grads.shape[1]
+
+    def take_gradients(self) -> dict[Callable[..., None], Tensor]:
+        """What has come, zero where nothing has; the draw is then ready for another backward pass."""
+        end = 0
+        for start, size in sorted(self.reached.items()) + [(len(self.logits), 0)]:
+            for total in self.gradients.values():
+                total[end:start] = 0.0
+            end = start + size
+        gradients, self.gradients, self.reached = self.gradients, {}, {}
+        return gradients
+
+
+class _Open(torch.autograd.Function):
+    """Logits and weights -> one placeholder a parameter; backward hands out the gradients that the draw collected."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, weights: Tensor, draw: Draw, shapes: list[torch.Size]) -> tuple[Tensor, ...]:
+        ctx.draw = draw
+        ctx.set_materialize_grads(False)
+        return tuple(weights.new_full((1,), float("nan")).expand(shape) for shape in shapes)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+        gradients = ctx.draw.take_gradients()
+        return gradients.get(logit_gradient), gradients.get(weight_gradient), None, None
+
+
+class _MaskedLinear(torch.autograd.Function):
+    """A linear layer whose rows, in K groups, each see their own masked weights."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, placeholder: Tensor, bias: Tensor | None, draw: Draw, start: int
+    ) -> Tensor:  # [B, ..., in] -> [B, ..., out]
+        rows = x.reshape(draw.samples, -1, x.shape[-1])  # [K, b, in]
+        outputs, inputs = placeholder.shape
+        y = x.new_empty((draw.samples, outputs, rows.shape[1]))  # [K, out, b]
+        height = max(1, min(outputs, BLOCK // (draw.samples * inputs)))
+        blocks = []
+        for first in range(0, outputs, height):
+            last = min(first + height, outputs)
+            block = draw.masked(start + first * inputs, (last - first) * inputs).view(draw.samples, -1, inputs)
+            y[:, first:last] = torch.bmm(block, rows.mT)  # a fifth faster than rows @ block.mT
+            blocks.append(block)
+        ctx.save_for_backward(rows, *blocks)
+        ctx.draw, ctx.start, ctx.shape, ctx.biased = draw, start, x.shape, bias is not None
+        y = y.mT if bias is None else y.mT + bias
+        return y.reshape(*x.shape[:-1], outputs)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        rows, *blocks = ctx.saved_tensors
+        dy = dy.reshape(*rows.shape[:2], -1)  # [K, b, out]
+        dx, first, start = None, 0, ctx.start
+        for block in blocks:
+            part = dy[..., first : first + block.shape[1]]
+            if ctx.needs_input_grad[0]:
+                dx = torch.bmm(part, block) if dx is None else dx.baddbmm_(part, block)
+            ctx.draw.add_gradient(start, torch.bmm(part.mT, rows).flatten(1))  # [K, rows of the block * in]
+            first, start = first + block.shape[1], start + block[0].numel()
+        d_bias = dy.sum((0, 1)) if ctx.biased and ctx.needs_input_grad[2] else None
+        return None if dx is None else dx.view(ctx.shape), None, d_bias, None, None
+
+
+class BatchedLinear(TorchFunctionMode):
+    """Within this context linear layers whose weight is a placeholder use the draw's masked weights.
+
+    Raises:
+        CannotBatchError: a placeholder is used otherwise, or an input is not the whole batch.
+    """
+
+    def __init__(self, draw: Draw, shapes: list[torch.Size], batch: int):
+        super().__init__()
+        self.placeholders = list(_Open.apply(draw.logits, draw.weights, draw, shapes))
+        self.batch, self.draw, start = batch, draw, 0
+        self.starts = {}
+        for placeholder, shape in zip(self.placeholders, shapes, strict=True):
+            self.starts[id(placeholder)] = start
+            start += shape.numel()
+
+    def __enter__(self) -> list[Tensor]:
+        super().__enter__()
+        return self.placeholders
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if function is F.linear and len(args) == 3 and id(args[1]) in self.starts:
+            x, placeholder, bias = args
+            if x.dim() < 2 or len(x) != self.batch or id(bias) in self.starts:
+                raise CannotBatchError
+            return _MaskedLinear.apply(x, placeholder, bias, self.draw, self.starts[id(placeholder)])
+        if any(id(argument) in self.starts for argument in args):
+            raise CannotBatchError
+        return function(*args, **(kwargs or {}))

@@ -1,0 +1,52 @@
+"""Adam over all mask logits at once, the penalty and the clipping of the gradient included."""
+
+import torch
+from torch import Tensor
+
+from modules_lib.fused import maybe_fused
+from modules_lib.masked import MaskedModel
+
+
+def _squared_norm(gradient: Tensor, alpha: Tensor) -> Tensor:
+    """Of the gradient of loss + alpha * (sum of logits), given that of the loss."""
+    whole = gradient + alpha
+    return (whole * whole).sum()
+
+
+def _update(
+    logits: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, alpha: Tensor, scale: Tensor, rates: Tensor
+) -> None:
+    """Adam (Kingma and Ba, 2015, algorithm 1); ``rates`` are the step's rate and the root of beta2's correction."""
+    beta1, beta2, epsilon = BETAS[0], BETAS[1], EPSILON
+    whole = (gradient + alpha) * scale
+    mean.copy_(beta1 * mean + (1 - beta1) * whole)
+    square.copy_(beta2 * square + (1 - beta2) * whole * whole)
+    logits.sub_(rates[0] * mean / (square.sqrt() / rates[1] + epsilon))
+
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # as everywhere
+
+
+class MaskAdam:
+    """What ``clip_grad_norm_`` and ``torch.optim.Adam`` do after ``(loss + masked.penalty(alpha)).backward()``.
+
+    It needs the gradient of the loss alone, and two passes over memory where those need seven.
+    """
+
+    def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float):
+        self.masked, self.lr, self.clip, self.steps = masked, lr, clip, 0
+        self.alpha = torch.tensor(alpha, device=masked.logits.device)
+        self.mean = torch.zeros_like(masked.logits)
+        self.square = torch.zeros_like(masked.logits)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update the logits from their gradient, which is then dropped."""
+        self.steps += 1
+        gradient, self.masked.logits.grad = self.masked.logits.grad, None
+        norm = maybe_fused(_squared_norm, self.masked.fuse)(gradient, self.alpha).sqrt()
+        scale = (self.clip / (norm + 1e-6)).clamp(max=1.0)
+        corrections = [1 - beta**self.steps for beta in BETAS]
+        rates = torch.tensor([self.lr / corrections[0], corrections[1] ** 0.5], device=self.alpha.device)
+        logits = self.masked.logits.detach()
+        maybe_fused(_update, self.masked.fuse)(logits, self.mean, self.square, gradient, self.alpha, scale, rates)

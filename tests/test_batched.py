@@ -1,0 +1,135 @@
+"""One pass for all samples against one pass a slice: the same numbers where it is right, and never used where not."""
+
+import pytest
+import torch
+from torch import nn
+
+from modules_lib import MaskedModel, batched, weights_only
+from modules_lib.models import FNN
+
+K, BATCH = 4, 8
+
+
+class Twice(nn.Module):
+    """One layer used twice, another that is not masked, rows with a dimension of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Linear(6, 6, bias=False)
+        self.frozen = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return torch.tanh(self.shared(self.frozen(torch.tanh(self.shared(x))))).mean(1)
+
+
+class TimeFirst(nn.Module):
+    """Rows are steps inside, as many as the batch has entries: slices of them are not slices of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 3)
+
+    def forward(self, x):  # [batch, time, 5]
+        return self.inner(x.transpose(0, 1)).cumsum(0).transpose(0, 1)
+
+
+class MixesRows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.inner(x - x.mean(0))
+
+
+class UsesTheWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 5)
+
+    def forward(self, x):
+        return self.inner(x) + x @ self.inner.weight
+
+
+class Reader(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.inner = kind(5, 6, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x)[0][:, -1]
+
+
+RIGHT = {
+    "fnn": (lambda: FNN(5, [40, 30], 3), (BATCH, 5)),
+    "twice": (Twice, (BATCH, 4, 6)),
+    "normalised": (lambda: nn.Sequential(nn.Linear(5, 9), nn.LayerNorm(9, elementwise_affine=False)), (BATCH, 5)),
+}
+WRONG = {
+    "time first": (TimeFirst, (BATCH, BATCH, 5)),
+    "mixes rows": (MixesRows, (BATCH, 5)),
+    "uses the weight": (UsesTheWeight, (BATCH, 5)),
+    "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), (BATCH, BATCH, 4)),
+    "lstm": (lambda: Reader(nn.LSTM), (BATCH, 3, 5)),
+    "gru": (lambda: Reader(nn.GRU), (BATCH, 3, 5)),
+    "convolution": (lambda: nn.Conv2d(3, 4, 3), (BATCH, 3, 5, 5)),
+    "dead": (lambda: nn.Sequential(nn.Linear(5, 4), nn.Threshold(1e9, 0.0)), (BATCH, 5)),  # nothing to compare
+}
+
+
+def outputs_and_gradient(model, x, **options):
+    where = weights_only(model)
+    masked = MaskedModel(model, K, lambda name: where(name) and "frozen" not in name, 0.3, seed=5, **options)
+    outputs = masked(x)
+    outputs.square().mean().backward()
+    return outputs.detach(), masked.logits.grad, masked
+
+
+@pytest.mark.parametrize("block", [50, 10**9])
+@pytest.mark.parametrize("name", RIGHT)
+def test_all_samples_at_once_give_what_slices_give(monkeypatch, name, block):
+    monkeypatch.setattr(batched, "BLOCK", block)
+    torch.manual_seed(0)
+    model, x = RIGHT[name][0](), torch.randn(RIGHT[name][1])
+    by_slices, gradient, _ = outputs_and_gradient(model, x, batched=False)
+    at_once, its_gradient, masked = outputs_and_gradient(model, x)
+    assert masked.batched
+    torch.testing.assert_close(at_once, by_slices)
+    torch.testing.assert_close(its_gradient, gradient)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_other_models_run_by_slices(name):
+    torch.manual_seed(0)
+    model, x = WRONG[name][0](), torch.randn(WRONG[name][1])
+    expected, gradient, _ = outputs_and_gradient(model, x, batched=False)
+    outputs, its_gradient, masked = outputs_and_gradient(model, x)
+    assert not masked.batched
+    assert torch.equal(outputs, expected) and torch.equal(its_gradient, gradient)
+
+
+def test_a_layer_that_the_loss_does_not_reach_has_no_gradient():
+    model = nn.ModuleDict({"used": nn.Linear(3, 2), "unused": nn.Linear(3, 2)})
+    model.forward = lambda x: model["used"](x)
+    masked = MaskedModel(model, 2, batched=True)
+    masked(torch.randn(4, 3)).sum().backward()
+    assert masked.logits.grad[:6].abs().min() > 0 and torch.all(masked.logits.grad[6:] == 0)
+
+
+def test_a_second_backward_pass_gives_the_same_gradient():
+    masked = MaskedModel(FNN(5, [7], 3), 2, batched=True)
+    loss = masked(torch.randn(4, 5)).square().sum()
+    loss.backward(retain_graph=True)
+    first, masked.logits.grad = masked.logits.grad, None
+    loss.backward()
+    assert torch.equal(masked.logits.grad, first)
+
+
+def test_inputs_receive_their_gradient():
+    model, x = FNN(5, [7], 3), torch.randn(4, 5)
+    gradients = []
+    for batched_ in (False, True):
+        own = x.clone().requires_grad_()
+        MaskedModel(model, 2, seed=1, batched=batched_)(own).square().sum().backward()
+        gradients.append(own.grad)
+    torch.testing.assert_close(*gradients)
