@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass
 from json import dumps
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from modules_lib import claims as claims_module
-from modules_lib import runs
+from modules_lib import results, runs
 from modules_lib.checks import check_count
 from modules_lib.execute import execute
 from modules_lib.experiments import EXPERIMENTS, preset
@@ -63,7 +64,7 @@ def publish(selection: Selected) -> None:
                     "`run` with the same ones makes it."
                 )
             found.append(finished)
-    copied = runs.publish(found)
+    copied = results.publish(found)
     print(f"{len(copied)} runs published, {len(found) - len(copied)} were already.")
 
 
@@ -83,12 +84,13 @@ def claims(scale: Scale = "laptop", json: bool = False) -> None:
 
 def main() -> None:
     """Run a command; what a user can mend is one sentence, without a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's end of time is like Ctrl-C
     try:
         tyro.extras.subcommand_cli_from_dict({"run": run, "publish": publish, "claims": claims}, prog="modules_lib")
     except (ValueError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nStopped. Finished runs are kept; the same command goes on with the others.")
+        sys.exit("\nStopped. Finished runs are kept; the same command goes on from the last checkpoint of the others.")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pandas as pd
 
 from modules_lib.experiments import EXPERIMENTS, preset
 from modules_lib.measures import NETWORKS, TASKS, by_layer, number, outcome
-from modules_lib.runs import published
+from modules_lib.results import published
 
 OTHER = {"add": "mul", "mul": "add"}
 
@@ -211,7 +211,7 @@ CLAIMS = [
 
 
 def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict:
-    """A claim's verdict from each experiment's results (as from :func:`runs.published`), by seeds common to all."""
+    """A claim's verdict from each experiment's results (as from :func:`results.published`), by seeds common to all."""
     needed = [results.get(experiment, pd.DataFrame(columns=["seed"])) for experiment in claim.experiments]
     seeds = set.intersection(*(set(frame["seed"]) for frame in needed)) if needed else set()
     if claim.statements is None or not seeds:

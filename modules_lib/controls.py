@@ -15,7 +15,9 @@ from tqdm.auto import tqdm
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.figures import addmul as figures
 from modules_lib.figures.theme import Results
-from modules_lib.runs import COLUMNS, Run
+from modules_lib.progress import Progress
+from modules_lib.results import COLUMNS
+from modules_lib.runs import Run
 
 
 class BetaControl(widgets.VBox):
@@ -93,7 +95,7 @@ class BetaControl(widgets.VBox):
                 bar.update(steps)
 
             for stage in stages:
-                masks[stage], _ = config.find_masks(self.model, self.run.seed, stage, tick)
+                masks[stage], _ = config.find_masks(self.model, self.run.seed, stage, Progress(tick))
         rows = [{"seed": self.run.seed, **row} for row in config.measure(self.model, masks)]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -185,10 +185,11 @@ def product_type(precision: str) -> torch.dtype | None:
         ValueError: there is no such precision.
     """
     check_choice("precision", precision, PRECISIONS)
-    return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and _native_bfloat16()) else None
+    return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and native_bfloat16()) else None
 
 
-def _native_bfloat16() -> bool:
+def native_bfloat16() -> bool:
+    """Whether the machine multiplies in bfloat16 without a detour."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

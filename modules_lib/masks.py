@@ -95,9 +95,9 @@ class Masks(Mapping[str, Tensor]):
             model: the model the masks were trained on; :meth:`load` then refuses them for any other weights.
         """
         packed = {name: torch.from_numpy(np.packbits(tensor.numpy().ravel())) for name, tensor in self.items()}
-        metadata = {"format": "modules_lib masks 1", "shapes": json.dumps(self.shapes())}
-        if model is not None:
-            metadata["model"] = fingerprint(model)
+        about = {"version": 1, "shapes": self.shapes(), "model": fingerprint(model) if model is not None else None}
+        # One entry, since the order of several is not the same from one file to the next.
+        metadata = {"modules_lib masks": json.dumps(about)}
         partial = Path(path).with_name(Path(path).name + ".part")
         partial.write_bytes(to_safetensors(packed, metadata))
         partial.replace(path)
@@ -117,14 +117,15 @@ class Masks(Mapping[str, Tensor]):
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("format") != "modules_lib masks 1":
+                if "modules_lib masks" not in metadata:
                     raise ValueError(f"{path} holds no masks of this library; Masks.save writes such files.")
-                shapes = {name: tuple(shape) for name, shape in json.loads(metadata["shapes"]).items()}
+                about = json.loads(metadata["modules_lib masks"])
+                shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
                 tensors = {name: _unpack(file.get_tensor(name), shape) for name, shape in shapes.items()}
         except (SafetensorError, KeyError, json.JSONDecodeError, RuntimeError) as error:
             raise ValueError(f"{path} is damaged ({error}); delete it and make the masks again.") from error
         if model is not None:
-            _check_fits(path, shapes, metadata.get("model"), model)
+            _check_fits(path, shapes, about["model"], model)
         return cls(tensors)
 
 

@@ -1,4 +1,4 @@
-"""Reading tables of measurements (:func:`modules_lib.runs.table`): what claims and figures have in common."""
+"""Reading tables of measurements (:func:`modules_lib.results.table`): what claims and figures have in common."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class MaskAdam:
     """
 
     def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float):
-        self.masked, self.lr, self.clip, self.steps = masked, lr, clip, 0
+        self.masked, self.lr, self.clip = masked, lr, clip
+        self.steps = 0
         self.alpha = torch.tensor(alpha, device=masked.logits.device)
         self.mean = torch.zeros_like(masked.logits)
         self.square = torch.zeros_like(masked.logits)
@@ -50,3 +51,15 @@ class MaskAdam:
         rates = torch.tensor([self.lr / corrections[0], corrections[1] ** 0.5], device=self.alpha.device)
         logits = self.masked.logits.detach()
         maybe_fused(_update, self.masked.fuse)(logits, self.mean, self.square, gradient, self.alpha, scale, rates)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on."""
+        counts = torch.tensor([self.steps, self.masked.step])
+        return {"logits": self.masked.logits, "mean": self.mean, "square": self.square, "counts": counts}
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.masked.logits.copy_(state["logits"])
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
+        self.steps, self.masked.step = state["counts"].tolist()

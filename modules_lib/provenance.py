@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from modules_lib.device import device
+from modules_lib.masked import native_bfloat16
 
 
 def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def provenance_of_machine() -> dict[str, Any]:
         "device": str(device()),
         "hardware": torch.cuda.get_device_name() if device().type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
+        "native_bfloat16": native_bfloat16(),  # what precision "auto" goes by
     }
 
 

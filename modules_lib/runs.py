@@ -6,29 +6,34 @@
 - ``provenance.json``    library version, commit, torch, device, start, wall time
 - ``metrics.jsonl``      tidy measurements, one a line
 - ``weights.safetensors``, ``masks/<stage>.safetensors``
+- ``checksums.json``     whose files these are, and the SHA-256 of each
 
-``results/`` has the same layout without weights and masks: the runs that the book publishes.
+It appears whole, by one rename. While a run is made its checkpoints are in ``seed-<n>.partial/``, and a lock keeps
+two processes from making it at once. ``results/`` (:mod:`modules_lib.results`) has the same layout without weights and
+masks.
 """
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from safetensors import SafetensorError
+from filelock import FileLock
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from modules_lib.checkpoints import Checkpoint, cannot_write
 from modules_lib.device import device
 from modules_lib.masks import Masks
 
@@ -42,11 +47,6 @@ TEXT_FILES = ("config.json", "provenance.json", "metrics.jsonl")
 def runs_folder() -> Path:
     """Where runs are kept: the environment variable MODULES_RUNS, else ``runs/`` beside the library."""
     return Path(os.environ.get("MODULES_RUNS") or ROOT / "runs").resolve()
-
-
-def results_folder() -> Path:
-    """Where published runs are: the environment variable MODULES_RESULTS, else ``results/`` beside the library."""
-    return Path(os.environ.get("MODULES_RESULTS") or ROOT / "results").resolve()
 
 
 def check_writable() -> None:
@@ -68,7 +68,7 @@ def check_writable() -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, read from its folder."""
+    """A finished run, read from its folder. A file that is not as it was stored is refused with a ValueError."""
 
     folder: Path
 
@@ -80,49 +80,78 @@ class Run:
     def experiment(self) -> str:
         return self.folder.parent.parent.name
 
+    @property
+    def name(self) -> str:
+        """Experiment, hash of the config and seed, as in the folder's path."""
+        return "/".join(self.folder.parts[-3:])
+
     def config(self) -> dict[str, Any]:
-        return _read_json(self.folder / "config.json")
+        return json.loads(self._text("config.json"))
 
     def provenance(self) -> dict[str, Any]:
-        return _read_json(self.folder / "provenance.json")
+        return json.loads(self._text("provenance.json"))
 
     def metrics(self) -> list[dict[str, Any]]:
-        path = self.folder / "metrics.jsonl"
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-        if not rows:
-            raise _damaged(path, ValueError("it is empty"))
-        return rows
+        return [json.loads(line) for line in self._text("metrics.jsonl").splitlines()]
 
     def masks(self, stage: str) -> Masks:
-        path = self.folder / "masks" / f"{stage}.safetensors"
-        try:
-            return Masks.load(path)
-        except FileNotFoundError as error:
-            raise _damaged(path, error) from error
+        return Masks.load(self._checked(f"masks/{stage}.safetensors"))
 
     def load_weights(self, model: nn.Module) -> nn.Module:
         """Put the trained weights into a model of the run's architecture; returns it in evaluation mode."""
-        path = self.folder / "weights.safetensors"
+        path = self._checked("weights.safetensors")
         try:
             load_model(model, path)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise _damaged(path, error) from error
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds the weights of another architecture than the model's.") from error
         return model.to(device()).eval()
 
+    def damage(self) -> list[str]:
+        """What is wrong with each damaged file, in a few words; an empty list where all is well."""
+        try:
+            names = list(self._checksums())
+        except ValueError as error:
+            return [str(error)]
+        problems = []
+        for name in names:
+            try:
+                self._checked(name)
+            except ValueError as error:
+                problems.append(str(error))
+        return problems
 
-def _damaged(path: Path, error: Exception) -> ValueError:
-    reason = str(error).splitlines()[0]
-    return ValueError(f"{path} is damaged or missing ({reason}); move {path.parent} away and run it again.")
+    def _text(self, name: str) -> str:
+        return self._checked(name).read_text(encoding="utf8")
 
+    def _checked(self, name: str) -> Path:
+        """The path of a file that is as it was stored."""
+        path = self.folder / name
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._damaged(path, error.strerror) from error
+        if self._checksums().get(name) != digest:
+            raise self._damaged(path, "its content is not what was stored")
+        return path
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+    def _checksums(self) -> dict[str, str]:
+        path = self.folder / "checksums.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf8"))
+            name, files = stored["run"], dict(stored["sha256"])
+            if files.pop("checksums.json") != _digest_of_digests(name, files):
+                raise ValueError
+        except OSError as error:
+            raise self._damaged(path, error.strerror) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._damaged(path, "its content is not what was stored") from error
+        if name != self.name or not set(TEXT_FILES) <= set(files):
+            raise self._damaged(path, f"it belongs to {name}")
+        return files
+
+    def _damaged(self, path: Path, reason: str | None) -> ValueError:
+        return ValueError(f"{path} is damaged ({reason}); move {self.folder} away and run it again.")
 
 
 def folder_of(config: Config, seed: int) -> Path:
@@ -135,6 +164,34 @@ def find(config: Config, seed: int) -> Run | None:
     return Run(folder) if folder.exists() else None
 
 
+def find_sound(config: Config, seed: int) -> Run | None:
+    """:func:`find`, with every file checked: a damaged run is named and moved aside, to be made again."""
+    run = find(config, seed)
+    if run is None:
+        return None
+    problems = run.damage()
+    if not problems:
+        return run
+    aside = run.folder.with_name(f"{run.folder.name}.damaged-{uuid.uuid4().hex[:8]}")
+    run.folder.rename(aside)
+    warnings.warn(f"{problems[0]} It was moved to {aside} and is made again.", stacklevel=2)
+    return None
+
+
+def lock(config: Config, seed: int) -> FileLock:
+    """What a process holds while it makes a run; others wait for it."""
+    folder = folder_of(config, seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
+
+
+def checkpoint(config: Config, seed: int, loop: str) -> Checkpoint:
+    """Where a training loop of an unfinished run keeps its state."""
+    folder = folder_of(config, seed)
+    run = "/".join(folder.parts[-3:])
+    return Checkpoint(folder.with_name(f"{folder.name}.partial"), loop, {"run": run})
+
+
 def save(
     config: Config,
     seed: int,
@@ -143,23 +200,47 @@ def save(
     metrics: Iterable[dict[str, Any]],
     provenance: dict[str, Any],
 ) -> Run:
-    """Store a finished run. Its folder appears whole or not at all; one that is there already stays as it is."""
+    """Store a finished run and drop its checkpoints. The folder appears whole or not at all; one that is there stays.
+
+    Raises:
+        RuntimeError: it cannot be written, as on a full disk.
+    """
     target = folder_of(config, seed)
-    partial = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-    (partial / "masks").mkdir(parents=True)
+    staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
-        (partial / "config.json").write_text(config.to_json() + "\n", encoding="utf8")
-        (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf8")
+        (staging / "masks").mkdir(parents=True)
+        (staging / "config.json").write_text(config.to_json() + "\n", encoding="utf8")
+        (staging / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf8")
         lines = [json.dumps(_without_nan(row), separators=(",", ":")) for row in metrics]
-        (partial / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
-        save_model(model, str(partial / "weights.safetensors"))
+        (staging / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
+        save_model(model, str(staging / "weights.safetensors"))
         for stage, mask in masks.items():
-            mask.save(partial / "masks" / f"{stage}.safetensors", model)
+            mask.save(staging / "masks" / f"{stage}.safetensors", model)
+        seal(staging, Run(target).name)
         if not target.exists():
-            partial.rename(target)
+            staging.rename(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(target.with_name(f"{target.name}.partial"), ignore_errors=True)
     return Run(target)
+
+
+def seal(folder: Path, name: str) -> None:
+    """Write the checksums of all files in a folder, as those of the run with this name."""
+    digests = {}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "checksums.json"]
+    for path in sorted(files):
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    digests["checksums.json"] = _digest_of_digests(name, digests)
+    content = json.dumps({"run": name, "sha256": digests}, indent=1)
+    (folder / "checksums.json").write_text(content + "\n", encoding="utf8")
+
+
+def _digest_of_digests(name: str, digests: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([name, digests], sort_keys=True).encode()).hexdigest()
 
 
 def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
@@ -169,70 +250,5 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
 
 def stored(folder: Path) -> list[Run]:
     """All finished runs below ``runs/`` or ``results/``, ordered by experiment, config and seed."""
-    found = [Run(path.parent) for path in folder.glob("*/*/seed-*/metrics.jsonl")]
+    found = [Run(path) for path in folder.glob("*/*/seed-*") if re.fullmatch(r"seed-\d+", path.name)]
     return sorted(found, key=lambda run: (run.experiment, run.folder.parent.name, run.seed))
-
-
-COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "value")
-
-
-def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
-    """The measurements of many runs, one a row, with experiment, config hash and seed; columns as in COLUMNS.
-
-    Args:
-        runs: the runs.
-        experiment: take only the runs of this one.
-    """
-    rows = [
-        {"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **row}
-        for run in runs
-        if experiment in (None, run.experiment)
-        for row in run.metrics()
-    ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"value": float})
-
-
-@functools.cache
-def _published(folder: Path) -> pd.DataFrame:
-    return table(stored(folder))
-
-
-def published(*configs: Config) -> pd.DataFrame:
-    """The published measurements (:func:`table`), of these configs or of all."""
-    frame = _published(results_folder())
-    if not configs:
-        return frame
-    return frame[frame["config"].isin([config.hash() for config in configs])]
-
-
-def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
-    """Copy runs' text files to ``results/``. What is published already with other numbers is not overwritten.
-
-    Args:
-        runs: finished runs.
-        dirty: also those that were made with changes that no commit has.
-
-    Raises:
-        ValueError: a run is published with other numbers, or was made with uncommitted changes.
-    """
-    copied = []
-    for run in runs:
-        if run.provenance().get("dirty") and not dirty:
-            raise ValueError(
-                f"{run.folder} was made with changes that no commit has, so nobody can make it again; commit them, "
-                "move the folder away and run it again."
-            )
-        target = results_folder() / run.folder.relative_to(run.folder.parents[2])
-        if target.exists():
-            if Run(target).metrics() != run.metrics():
-                raise ValueError(
-                    f"{target} is published with other numbers than {run.folder} has; move the old folder away to "
-                    "publish the new one."
-                )
-            continue
-        target.mkdir(parents=True)
-        for name in TEXT_FILES:
-            shutil.copyfile(run.folder / name, target / name)
-        copied.append(target)
-    return copied

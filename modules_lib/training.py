@@ -11,13 +11,10 @@ from torch import Tensor, nn
 from modules_lib.checks import check_count, check_number
 from modules_lib.masked import MaskedModel
 from modules_lib.optimizer import MaskAdam
+from modules_lib.progress import Loop, random_state, set_random_state
 
 Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
-Point = Callable[[int, float], None]  # (step, loss), called a few times over the training
-Tick = Callable[[int], object]  # called with the number of steps just made, as tqdm.update is
-
-POINTS = 16  # how often a training curve is sampled
 
 
 def train_weights(
@@ -28,22 +25,45 @@ def train_weights(
     steps: int,
     lr: float = 1e-3,
     clip: float = 1.0,
-    point: Point | None = None,
-    tick: Tick | None = None,
+    loop: Loop | None = None,
 ) -> nn.Module:
     """Train a model's weights with Adam on the whole task; returns it in evaluation mode."""
     check_count("steps", steps)
+    loop = loop or Loop()
     model.train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    for step in range(steps):
+    training = _WeightTraining(model, lr)
+    for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)
         data_loss = loss(model(inputs), targets)
-        optimizer.zero_grad()
+        training.optimizer.zero_grad()
         data_loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        _report(step, steps, data_loss, point, tick)
+        training.optimizer.step()
+        loop.after(step + 1, steps, data_loss, training)
     return model.eval()
+
+
+class _WeightTraining:
+    """All that a step of weight training depends on, as tensors."""
+
+    def __init__(self, model: nn.Module, lr: float):
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+
+    def state(self) -> dict[str, Tensor]:
+        moments = self.optimizer.state_dict()["state"]
+        adam = {f"adam/{i}/{name}": value for i, values in moments.items() for name, value in values.items()}
+        return {f"model/{name}": value for name, value in self.model.state_dict().items()} | adam | random_state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.model.load_state_dict({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
+        adam: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("adam/"):
+                _, index, name = key.split("/")
+                adam.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": adam, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        set_random_state(state)
 
 
 def train_masks(
@@ -55,8 +75,7 @@ def train_masks(
     alpha: float,
     lr: float = 1e-2,
     clip: float = 1.0,
-    point: Point | None = None,
-    tick: Tick | None = None,
+    loop: Loop | None = None,
 ) -> MaskedModel:
     """Train the mask logits on one subtask, one stage of the method; the weights stay frozen.
 
@@ -65,28 +84,31 @@ def train_masks(
     Raises:
         ValueError: alpha is not a number of at least 0, or a batch is not divisible by the mask samples.
     """
-    for step, data_loss in enumerate(mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)):
-        _report(step, steps, data_loss, point, tick)
+    for _ in mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip, loop=loop):
+        pass
     return masked
 
 
 def mask_steps(
-    masked: MaskedModel, batch: Batch, loss: Loss, *, steps: int, alpha: float, lr: float = 1e-2, clip: float = 1.0
+    masked: MaskedModel,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    alpha: float,
+    lr: float = 1e-2,
+    clip: float = 1.0,
+    loop: Loop | None = None,
 ) -> Iterator[Tensor]:
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
-    optimizer = MaskAdam(masked, lr, alpha, clip)
-    for step in range(steps):
+    loop = loop or Loop()
+    training = MaskAdam(masked, lr, alpha, clip)
+    for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)
         data_loss = loss(masked(inputs), targets)
         data_loss.backward()
-        optimizer.step()
+        training.step()
+        loop.after(step + 1, steps, data_loss.detach(), training)
         yield data_loss.detach()
-
-
-def _report(step: int, steps: int, data_loss: Tensor, point: Point | None, tick: Tick | None) -> None:
-    if point and (step % max(1, steps // POINTS) == 0 or step == steps - 1):
-        point(step + 1, data_loss.item())
-    if tick:
-        tick(1)

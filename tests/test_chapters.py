@@ -6,7 +6,7 @@ import shutil
 import nbformat
 import pytest
 
-from modules_lib import runs
+from modules_lib import results, runs
 from modules_lib.experiments import preset
 from tests.conftest import ROOT, run_module
 from tools.chapters import all_chapters, problems, source
@@ -58,7 +58,7 @@ def test_nbval_finds_a_tampered_number(tmp_path, tampered):
         assert "statements hold, 5 seeds" in text
         text = text.replace("statements hold, 5 seeds", "statements hold, 6 seeds")
     else:
-        shutil.copytree(runs.results_folder(), tmp_path / "results")
+        shutil.copytree(results.results_folder(), tmp_path / "results")
         for path in (tmp_path / "results").glob(f"addmul-lstm/{preset('addmul-lstm').hash()}/seed-0"):
             shutil.rmtree(path)
         environment = {"MODULES_RESULTS": str(tmp_path / "results")}

@@ -11,7 +11,7 @@ from modules_lib import book, toy
 from modules_lib.experiments import preset
 from modules_lib.figures import addmul as figures
 from modules_lib.figures import method
-from modules_lib.runs import published as published_runs
+from modules_lib.results import published as published_runs
 
 
 @pytest.fixture(scope="module")

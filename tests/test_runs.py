@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from modules_lib import runs
+from modules_lib import results, runs
 from modules_lib.execute import execute
 from modules_lib.experiments import preset
 from modules_lib.experiments.addmul import AddMul
@@ -56,11 +57,11 @@ def test_a_finished_run_is_not_made_again(store):
 
 
 def test_the_table_is_tidy(store):
-    frame = runs.table(runs.stored(store))
-    assert tuple(frame.columns) == runs.COLUMNS
+    frame = results.table(runs.stored(store))
+    assert tuple(frame.columns) == results.COLUMNS
     assert set(frame["seed"]) == {0, 1} and set(frame["config"]) == {TINY.hash()}
     assert frame["value"].dtype == np.float64
-    assert runs.table([]).empty
+    assert results.table([]).empty
 
 
 def test_saving_never_overwrites_a_run(store):
@@ -68,31 +69,71 @@ def test_saving_never_overwrites_a_run(store):
     before = run.metrics()
     runs.save(TINY, 0, TINY.model(), {}, [{"stage": "x", "metric": "y", "value": 1}], {})
     assert runs.find(TINY, 0).metrics() == before
-    assert not [path for path in run.folder.parent.iterdir() if path.name.startswith(".")]
+    assert not [path for path in run.folder.parent.iterdir() if path.name.startswith(".") and path.suffix != ".lock"]
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "provenance.json", "weights.safetensors", "masks/add.safetensors"])
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "missing"])
-def test_a_damaged_file_is_named(store, name, damage):
-    run = runs.find(TINY, 0)
-    path = run.folder / name
+READERS = {
+    "config.json": lambda run: run.config(),
+    "metrics.jsonl": lambda run: run.metrics(),
+    "provenance.json": lambda run: run.provenance(),
+    "weights.safetensors": lambda run: run.load_weights(TINY.model()),
+    "masks/add.safetensors": lambda run: run.masks("add"),
+    "checksums.json": lambda run: run.metrics(),
+}
+
+
+def damage(path, how):
     content = path.read_bytes()
-    if damage == "missing":
+    if how == "missing":
         path.unlink()
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "of another run":
+        path.write_bytes(Path(str(path).replace("/seed-0/", "/seed-1/")).read_bytes())
     else:
-        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
-    read = {
-        "metrics.jsonl": run.metrics,
-        "provenance.json": run.provenance,
-        "weights.safetensors": lambda: run.load_weights(TINY.model()),
-        "masks/add.safetensors": lambda: run.masks("add"),
-    }[name]
-    with pytest.raises(ValueError, match=path.name):
-        read()
+        flipped = bytearray(content)
+        flipped[len(content) // 2] ^= 1
+        path.write_bytes({"truncated": content[: len(content) // 2], "emptied": b"", "flipped": bytes(flipped)}[how])
+
+
+DAMAGES = ("truncated", "emptied", "flipped", "missing", "a folder", "of another run")
+SAME = {("config.json", "of another run"), ("provenance.json", "of another run")}  # or may be, in two seeds
+
+
+@pytest.mark.parametrize(("name", "how"), [(n, h) for n in READERS for h in DAMAGES if (n, h) not in SAME])
+def test_a_damaged_file_is_named_never_read_and_made_again(store, name, how):
+    run = runs.find(TINY, 0)
+    damage(run.folder / name, how)
+    with pytest.raises(ValueError, match=f"{run.folder / name} is damaged .*; move .* away and run it again"):
+        READERS[name](run)
+    assert run.damage() and not runs.find(TINY, 1).damage()
+    with pytest.warns(UserWarning, match=f"{name} is damaged.*moved to .*damaged.* made again"):
+        assert runs.find_sound(TINY, 0) is None
+    assert not runs.find(TINY, 0) and runs.find_sound(TINY, 1)
+    assert [path for path in run.folder.parent.iterdir() if "seed-0.damaged" in path.name]  # nothing is deleted
+    assert [run.seed for run in runs.stored(store)] == [1]
+
+
+def test_a_damaged_run_is_made_again(store):
+    run = runs.find(TINY, 0)
+    sound = run.metrics()
+    damage(run.folder / "metrics.jsonl", "flipped")
+    with pytest.warns(UserWarning, match="made again"):
+        again = execute(TINY, 1)[0]
+    assert again.metrics() == sound and not again.damage()
+
+
+def test_a_folder_that_was_renamed_is_not_the_run_it_says(store):
+    run = runs.find(TINY, 0)
+    run.folder.rename(run.folder.with_name("seed-7"))
+    with pytest.raises(ValueError, match="it belongs to addmul-fnn/.*/seed-0"):
+        runs.find(TINY, 7).metrics()
 
 
 def _with_provenance(run, **changes):
     (run.folder / "provenance.json").write_text(json.dumps(run.provenance() | changes))
+    runs.seal(run.folder, run.name)
     return run
 
 
@@ -101,20 +142,22 @@ def test_publishing_copies_text_and_refuses_to_change_it(store, tmp_path, monkey
     found = runs.stored(store)
     for run in found:
         with pytest.raises(ValueError, match="changes that no commit has"):
-            runs.publish([_with_provenance(run, dirty=True)])
+            results.publish([_with_provenance(run, dirty=True)])
         _with_provenance(run, dirty=False)
-    assert len(runs.publish(found)) == 2 and runs.publish(found) == []
+    assert len(results.publish(found)) == 2 and results.publish(found) == []
     published = runs.stored(tmp_path / "results")
     assert sorted(path.name for path in published[0].folder.iterdir()) == [
+        "checksums.json",
         "config.json",
         "metrics.jsonl",
         "provenance.json",
     ]
-    assert runs.published(TINY).equals(runs.table(published))
-    assert runs.published(preset("addmul-fnn")).empty
+    assert results.published(TINY).equals(results.table(published))
+    assert results.published(preset("addmul-fnn")).empty
     (published[0].folder / "metrics.jsonl").write_text(json.dumps({"stage": "x", "metric": "y", "value": 1}) + "\n")
+    runs.seal(published[0].folder, published[0].name)
     with pytest.raises(ValueError, match="published with other numbers"):
-        runs.publish(found)
+        results.publish(found)
 
 
 def test_results_do_not_depend_on_what_runs_beside(finished, monkeypatch, tmp_path):
@@ -155,9 +198,9 @@ def test_published_results_are_what_the_code_makes(tmp_path, monkeypatch):
     """
     for name in ("addmul-fnn", "addmul-lstm"):
         config = preset(name, "smoke")
-        published = runs.published(config)
+        published = results.published(config)
         assert len(published) > 100
-        again = runs.table(execute(config, 1))
+        again = results.table(execute(config, 1))
         keys = ["stage", "layer", "task", "metric", "step"]
         assert again[keys].equals(published.reset_index(drop=True)[keys])
         here, there = again["value"].to_numpy(), published["value"].to_numpy()

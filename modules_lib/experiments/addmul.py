@@ -13,10 +13,11 @@ from modules_lib.checks import check_choice, check_count
 from modules_lib.data import arithmetic
 from modules_lib.data.arithmetic import OPERATIONS, Arithmetic
 from modules_lib.device import device
-from modules_lib.experiments.config import Config, Rows, Tick
+from modules_lib.experiments.config import Config
 from modules_lib.masked import MaskedModel, subnetwork
 from modules_lib.masks import Masks, sharing
 from modules_lib.models import FNN, RepeatLSTM
+from modules_lib.progress import Progress, Rows
 from modules_lib.training import train_masks, train_weights
 
 STAGES = {"full": ("add", "mul"), "add": ("add",), "mul": ("mul",)}
@@ -48,7 +49,7 @@ class AddMul(Config):
 
     @classmethod
     def presets(cls, network: str) -> dict[str, Config]:
-        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        """The configs of each scale. Paper-sized products are in the precision that the machine does best."""
         small: dict[str, Any] = {"batch": 64, "weight_steps": 150, "mask_steps": 60}
         if network == "fnn":
             return {
@@ -56,14 +57,14 @@ class AddMul(Config):
                 "laptop": cls(
                     network=network, hidden=(400, 400, 200), weight_steps=8000, mask_steps=3000, mask_lr=2e-2
                 ),
-                "paper": cls(network=network),
+                "paper": cls(network=network, precision="auto"),
             }
         return {
             "smoke": cls(network=network, hidden=(32, 32), **small),
             "laptop": cls(
                 network=network, hidden=(128, 128), weight_steps=6000, weight_lr=3e-3, mask_steps=3000, mask_lr=3e-2
             ),
-            "paper": cls(network=network, hidden=(256, 256)),
+            "paper": cls(network=network, hidden=(256, 256), precision="auto"),
         }
 
     @property
@@ -90,12 +91,12 @@ class AddMul(Config):
             names |= {f"lstm.weight_ih_l{i}": f"state {i} to {i + 1}", f"lstm.weight_hh_l{i}": f"state {i + 1}"}
         return names | {"output.weight": "output"}
 
-    def train(self, seed: int, tick: Tick) -> tuple[nn.Module, Rows]:
+    def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         data = Arithmetic.of(*OPERATIONS, device=device())
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = self.model().to(device())
-        curve: Rows = []
+        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
         train_weights(
             model,
             lambda step: data.batch(self.batch, seed, "weights", step),
@@ -103,21 +104,20 @@ class AddMul(Config):
             steps=self.weight_steps,
             lr=self.weight_lr,
             clip=self.clip,
-            point=lambda step, loss: curve.append(_point("weights", step, "curve loss", loss)),
-            tick=lambda steps: tick("weights", steps),
+            loop=loop,
         )
-        return model, curve
+        return model, loop.rows
 
-    def find_masks(self, model: nn.Module, seed: int, stage: str, tick: Tick) -> tuple[Masks, Rows]:
+    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
         check_choice("stage", stage, STAGES)
         data = Arithmetic.of(*STAGES[stage], device=device())
-        masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage)
-        curve: Rows = []
+        masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage, precision=self.precision)
 
-        def point(step: int, loss: float) -> None:
-            curve.append(_point(stage, step, "curve loss", loss))
-            curve.append(_point(stage, step, "curve kept", masked.masks().kept()))
+        def point(step: int, loss: float) -> Rows:
+            kept = _point(stage, step, "curve kept", masked.masks().kept())
+            return [_point(stage, step, "curve loss", loss), kept]
 
+        loop = progress.loop(f"masks-{stage}", point)
         train_masks(
             masked,
             lambda step: data.batch(self.batch, seed, stage, "data", step),
@@ -126,10 +126,9 @@ class AddMul(Config):
             alpha=self.alpha,
             lr=self.mask_lr,
             clip=self.clip,
-            point=point,
-            tick=lambda steps: tick(f"masks: {stage}", steps),
+            loop=loop,
         )
-        return masked.masks(), curve
+        return masked.masks(), loop.rows
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}

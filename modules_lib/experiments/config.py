@@ -8,19 +8,17 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
+from modules_lib.masked import PRECISIONS
 from modules_lib.masks import Masks
+from modules_lib.progress import Progress, Rows
 
 SCALES = ("smoke", "laptop", "paper")
-
-Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, value
-Tick = Callable[[str, int], object]  # (what is being done, steps just made)
 
 
 def default_scale() -> str:
@@ -40,6 +38,7 @@ class Config(ABC):
         beta: the penalty's strength, alpha = beta / batch.
         clip: the largest gradient norm, in both loops.
         start: every mask logit's first value.
+        precision: of the products in mask training: "float32", "bfloat16", or "auto" for what the machine does best.
     """
 
     batch: int = 128
@@ -51,6 +50,7 @@ class Config(ABC):
     beta: float = 1e-4
     clip: float = 1.0
     start: float = 2.0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("batch", "weight_steps", "mask_steps", "samples"):
@@ -59,6 +59,7 @@ class Config(ABC):
             check_number(name, getattr(self, name), "1e-3", above=True)
         check_number("start", self.start, "2.0", least=-math.inf)
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
+        check_choice("precision", self.precision, PRECISIONS)
         check_slices(self.batch, self.samples)
         object.__setattr__(self, "beta", float(self.beta))
 
@@ -78,11 +79,11 @@ class Config(ABC):
         return self.beta / self.batch
 
     @abstractmethod
-    def train(self, seed: int, tick: Tick) -> tuple[nn.Module, Rows]:
+    def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """A model trained on the whole task, and its training curve."""
 
     @abstractmethod
-    def find_masks(self, model: nn.Module, seed: int, stage: str, tick: Tick) -> tuple[Masks, Rows]:
+    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
         """The masks of one stage, and their training curve."""
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """The figures of section 3.1 and appendix C: addition and multiplication.
 
 Every function takes the published results and those of the run just made, as tables by network
-(:func:`modules_lib.runs.table`), and shows both: published as bars, the run as diamonds.
+(:func:`modules_lib.results.table`), and shows both: published as bars, the run as diamonds.
 """
 
 from __future__ import annotations

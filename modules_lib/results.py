@@ -1,0 +1,91 @@
+"""The measurements of many runs as one tidy table, and the published ones, from which the book takes its numbers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from modules_lib.runs import ROOT, TEXT_FILES, Run, seal, stored
+
+if TYPE_CHECKING:
+    from modules_lib.experiments.config import Config
+
+
+def results_folder() -> Path:
+    """Where published runs are: the environment variable MODULES_RESULTS, else ``results/`` beside the library."""
+    return Path(os.environ.get("MODULES_RESULTS") or ROOT / "results").resolve()
+
+
+COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "value")
+
+
+def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
+    """The measurements of many runs, one a row, with experiment, config hash and seed; columns as in COLUMNS.
+
+    Args:
+        runs: the runs.
+        experiment: take only the runs of this one.
+    """
+    rows = [
+        {"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **row}
+        for run in runs
+        if experiment in (None, run.experiment)
+        for row in run.metrics()
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({"value": float})
+
+
+@functools.cache
+def _published(folder: Path) -> pd.DataFrame:
+    return table(stored(folder))
+
+
+def published(*configs: Config) -> pd.DataFrame:
+    """The published measurements (:func:`table`), of these configs or of all."""
+    frame = _published(results_folder())
+    if not configs:
+        return frame
+    return frame[frame["config"].isin([config.hash() for config in configs])]
+
+
+def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
+    """Copy runs' text files to ``results/``. What is published already with other numbers is not overwritten.
+
+    Args:
+        runs: finished runs.
+        dirty: also those that were made with changes that no commit has.
+
+    Raises:
+        ValueError: a run is published with other numbers, or was made with uncommitted changes.
+    """
+    copied = []
+    for run in runs:
+        if run.provenance().get("dirty") and not dirty:
+            raise ValueError(
+                f"{run.folder} was made with changes that no commit has, so nobody can make it again; commit them, "
+                "move the folder away and run it again."
+            )
+        target = results_folder() / run.folder.relative_to(run.folder.parents[2])
+        if target.exists():
+            if Run(target).metrics() != run.metrics():
+                raise ValueError(
+                    f"{target} is published with other numbers than {run.folder} has; move the old folder away to "
+                    "publish the new one."
+                )
+            continue
+        staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+        staging.mkdir(parents=True)
+        for name in TEXT_FILES:
+            shutil.copyfile(run.folder / name, staging / name)
+        seal(staging, run.name)
+        staging.rename(target)
+        copied.append(target)
+    return copied

@@ -1,0 +1,70 @@
+"""Make a smoke run of every experiment in processes that are killed again and again: ``python -m tests.kill_runs 30``.
+
+A checkpoint is saved after every step, so that a kill may cost one step. Prints, as JSON, the number of kills, the
+steps that were made, and the steps that the runs have. Runs go to MODULES_RUNS.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+
+import torch
+
+from modules_lib import runs
+from modules_lib.execute import make
+from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.progress import Loop, Progress
+
+
+def go_on(config, count):
+    """Go on with the run, here; writes a byte to the pipe ``count`` for every step."""
+    after = Loop.after
+
+    def counted(loop, *arguments):
+        os.write(count, b".")
+        after(loop, *arguments)
+
+    Loop.after = counted
+    torch.set_num_threads(1)
+    make(config, 0, Progress(seconds=0.0))
+
+
+def attempt(config, lifetime):
+    """A process that goes on with the run and is killed after this many seconds, if any; returns the steps it made."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            go_on(config, write)
+        finally:
+            os._exit(0)
+    os.close(write)
+    if lifetime is not None:
+        time.sleep(lifetime)
+        os.kill(process, signal.SIGKILL)
+    steps = 0
+    while block := os.read(read, 4096):
+        steps += len(block)
+    os.waitpid(process, 0)
+    os.close(read)
+    return steps
+
+
+def main(kills):
+    moments, killed, made = random.Random(0), 0, 0
+    # From where so few steps remove some weights: the masks of the stages then differ.
+    configs = [preset(name, "smoke", start=0.1) for name in EXPERIMENTS]
+    for i, config in enumerate(configs):
+        while killed < kills * (i + 1) // len(configs) and not runs.find(config, 0):
+            made += attempt(config, moments.uniform(0.02, 0.3))
+            killed += 1
+        while not runs.find(config, 0):
+            made += attempt(config, None)
+    print(json.dumps({"kills": killed, "made": made, "wanted": sum(config.work() for config in configs)}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,193 @@
+"""Runs that are stopped, killed, damaged or made twice at once: what comes out is what an undisturbed run gives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from modules_lib import MaskedModel, runs, train_masks, train_weights
+from modules_lib.checkpoints import Checkpoint
+from modules_lib.execute import make
+from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.experiments.addmul import AddMul
+from modules_lib.models import FNN
+from modules_lib.progress import Progress
+from tests.conftest import ROOT, run_module
+
+TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4, start=0.02)
+X = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
+
+
+def squares(outputs, _):
+    return outputs.square().mean()
+
+
+class Stopper(Progress):
+    """Asks the run to stop when it has been told of progress this often."""
+
+    def __init__(self, folder, after, seconds=1e9):
+        super().__init__(self.count, lambda name: Checkpoint(folder, name, {"run": "test"}), seconds)
+        self.after, self.told = after, 0
+
+    def count(self, name, steps):
+        self.told += steps > 0
+        self.stopping = self.told == self.after
+
+
+def dropout_network():
+    return nn.Sequential(nn.Linear(5, 9), nn.Dropout(0.5), nn.ReLU(), nn.Linear(9, 2))
+
+
+def trained(progress):
+    """Weights of a network with dropout, after eight steps."""
+    torch.manual_seed(0)
+    model = dropout_network()
+    loop = progress.loop("weights", lambda step, loss: [{"step": step, "value": loss}])
+    train_weights(model, lambda step: (X * (step + 1), None), squares, steps=8, lr=0.1, loop=loop)
+    return [*model.parameters()], loop.rows
+
+
+def masked(progress, **options):
+    """Mask logits of the same network without dropout, after eight steps."""
+    torch.manual_seed(0)
+    masks = MaskedModel(FNN(5, [9], 2), seed=3, **options)
+    loop = progress.loop("masks", lambda step, loss: [{"step": step, "value": loss}])
+    train_masks(masks, lambda step: (X * (step + 1), None), squares, steps=8, alpha=1e-2, lr=0.1, loop=loop)
+    return [masks.logits], loop.rows
+
+
+@pytest.mark.parametrize("made", range(1, 8))
+@pytest.mark.parametrize("training", [trained, masked, lambda progress: masked(progress, fuse=True)])
+def test_a_loop_that_is_stopped_anywhere_ends_as_if_it_was_not(tmp_path, training, made):
+    tensors, rows = training(Progress())
+    with pytest.raises(KeyboardInterrupt):
+        training(Stopper(tmp_path, made))
+    progress = Stopper(tmp_path, -1)
+    again, its_rows = training(progress)
+    assert progress.told == 1 + 8 - made  # once of what was made before; only the other steps are made
+    assert all(torch.equal(a, b) for a, b in zip(again, tensors, strict=True)) and its_rows == rows
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "another run's"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, damage):
+    tensors, rows = masked(Progress())
+    with pytest.raises(KeyboardInterrupt):
+        masked(Stopper(tmp_path, 5, seconds=0.0))
+    last, previous = Checkpoint(tmp_path, "masks", {}).files
+    content = last.read_bytes()
+    if damage == "another run's":
+        previous.write_bytes(content)
+        other = Checkpoint(tmp_path / "other", "masks", {"run": "other"})
+        other.save({"steps": 8}, {})
+        last.write_bytes(other.files[0].read_bytes())
+    else:
+        flipped = content[:-5] + bytes([content[-5] ^ 4]) + content[-4:]
+        last.write_bytes({"truncated": content[:-9], "emptied": b"", "flipped": flipped}[damage])
+    with pytest.warns(UserWarning, match=r"masks\.checkpoint is not used \(it (is damaged|belongs to another run)\)"):
+        again, its_rows = masked(Stopper(tmp_path, -1))
+    assert torch.equal(again[0], tensors[0]) and its_rows == rows
+
+
+def test_without_any_good_checkpoint_a_loop_starts_anew(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        masked(Stopper(tmp_path, 5, seconds=0.0))
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.warns(UserWarning, match="is not used"):
+        again, _ = masked(Stopper(tmp_path, -1))
+    assert torch.equal(again[0], masked(Progress())[0][0])
+
+
+def test_checkpoints_are_saved_as_often_as_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_CHECKPOINT", "0")
+    with pytest.raises(KeyboardInterrupt):
+        masked(Stopper(tmp_path, 3, Progress().seconds))
+    assert all(path.exists() for path in Checkpoint(tmp_path, "masks", {}).files)
+    for bad in ("soon", "-1", "nan"):
+        monkeypatch.setenv("MODULES_CHECKPOINT", bad)
+        with pytest.raises(ValueError, match="MODULES_CHECKPOINT is .*; it must be a number of seconds"):
+            Progress()
+
+
+def test_killed_at_thirty_moments_runs_end_with_the_same_files(tmp_path):
+    """`kill -9`: each process goes on where the one before it was killed, having lost one step at most."""
+    counts = {}
+    for kills in (30, 0):
+        result = run_module("tests.kill_runs", str(kills), MODULES_RUNS=str(tmp_path / str(kills)))
+        assert result.returncode == 0, result.stderr
+        counts[kills] = json.loads(result.stdout)
+    assert counts[30]["kills"] == 30 and counts[0]["made"] == counts[0]["wanted"]
+    assert counts[30]["wanted"] <= counts[30]["made"] <= counts[30]["wanted"] + 30
+    killed, undisturbed = (runs.stored(tmp_path / str(kills)) for kills in (30, 0))
+    assert [run.experiment for run in killed] == list(EXPERIMENTS)
+    for a, b in zip(killed, undisturbed, strict=True):
+        names = ["metrics.jsonl", "weights.safetensors", *(f"masks/{stage}.safetensors" for stage in ("full", "add"))]
+        assert all((a.folder / name).read_bytes() == (b.folder / name).read_bytes() for name in names)
+        assert a.masks("add") != a.masks("mul")
+        assert not list(a.folder.parent.glob("*.partial"))
+
+
+def start(*arguments, **variables):
+    command = [sys.executable, "-m", "modules_lib", *arguments]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, start_new_session=True, **output)
+
+
+def test_two_processes_make_a_run_once(tmp_path):
+    arguments = ("run", "addmul-fnn", "--scale", "smoke")
+    both = [start(*arguments, MODULES_RUNS=str(tmp_path)) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in both]
+    assert all(process.returncode == 0 for process in both), outputs
+    [run] = runs.stored(tmp_path)
+    assert all(str(run.folder) in stdout for stdout, _ in outputs) and not run.damage()
+
+
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, wish):
+    process = start("run", "addmul-fnn", MODULES_RUNS=str(tmp_path), MODULES_CHECKPOINT="0")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/*/seed-0.partial/weights.previous")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(wish)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and "goes on" in errors and "Traceback" not in errors
+    [last] = tmp_path.glob("*/*/seed-0.partial/weights.checkpoint")
+    name = "/".join(last.parts[-4:-1]).removesuffix(".partial")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        record, _ = Checkpoint(last.parent, "weights", {"run": name}).load()
+    assert 0 < record["steps"] < preset("addmul-fnn").weight_steps
+
+
+@pytest.mark.parametrize(("made", "what"), [(0, "weights.checkpoint"), (6, "masks-full.checkpoint"), (18, "seed-0")])
+def test_a_full_disk_is_said_and_leaves_the_store_valid(tmp_path, monkeypatch, made, what):
+    """The run is interrupted after so many steps and goes on where no file may have more than 2000 bytes."""
+    monkeypatch.setenv("MODULES_RUNS", str(tmp_path))
+    if made:
+        progress = Stopper(tmp_path, made)
+        with pytest.raises(KeyboardInterrupt):
+            make(TINY, 0, progress)
+    script = (
+        "import resource, signal\n"
+        "from modules_lib.execute import make\n"
+        "from modules_lib.progress import Progress\n"
+        "from tests.test_resume import TINY\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "make(TINY, 0, Progress())\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    [sentence] = [line for line in result.stderr.splitlines() if line.startswith("RuntimeError")]
+    assert f"{what} cannot be written" in sentence and "make room or give access there" in sentence
+    assert not list(tmp_path.rglob("*.writing")) + list(tmp_path.rglob(".seed-0-*"))
+    assert runs.stored(tmp_path) == []
+    progress = Stopper(tmp_path, -1)
+    assert not make(TINY, 0, progress).damage()
+    assert progress.told == 18 - made + {0: 0, 6: 1, 18: 4}[made]  # once for each loop that had begun
