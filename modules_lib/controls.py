@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.figures import addmul as figures
 from modules_lib.figures.theme import Results
+from modules_lib.masks import Masks
 from modules_lib.progress import Progress
 from modules_lib.results import COLUMNS
 from modules_lib.runs import Run
@@ -87,12 +88,12 @@ class BetaControl(widgets.VBox):
     def _retrained(self, config: AddMul) -> pd.DataFrame:
         torch.set_num_threads(1)  # as every run is made
         stages = ("add", "mul")
-        masks = {}
+        masks: dict[str, Masks] = {}
         with tqdm(total=len(stages) * config.mask_steps, unit="step") as bar:
 
-            def tick(phase: str, steps: int) -> None:
-                bar.set_description(phase, refresh=False)
-                bar.update(steps)
+            def tick(loop: str, steps: int) -> None:
+                bar.set_description(loop, refresh=False)
+                bar.update(len(masks) * config.mask_steps + steps - bar.n)
 
             for stage in stages:
                 masks[stage], _ = config.find_masks(self.model, self.run.seed, stage, Progress(tick))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import multiprocessing
 import os
@@ -11,8 +10,10 @@ import queue
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,10 +29,7 @@ from modules_lib.progress import Progress, Rows
 from modules_lib.provenance import provenance
 from modules_lib.runs import Run
 
-Job = tuple[Config, int]  # config and seed
-
 SECONDS_BETWEEN_REPORTS = 0.25
-SECONDS_TO_END = 60  # for a checkpoint to be written
 
 
 def make(config: Config, seed: int, progress: Progress) -> Run:
@@ -40,20 +38,22 @@ def make(config: Config, seed: int, progress: Progress) -> Run:
     Where another process is making it, that one is waited for.
     """
     with _held(runs.lock(config, seed), progress):
-        finished = runs.find(config, seed)
-        if finished:
-            return finished
-        started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-        progress.checkpoint = functools.partial(runs.checkpoint, config, seed)
-        model, rows = config.train(seed, progress)
-        masks: dict[str, Masks] = {}
-        curves: Rows = []
-        for stage in config.stages:
-            masks[stage], curve = config.find_masks(model, seed, stage, progress)
-            curves += curve
-        rows = config.measure(model, masks) + rows + curves
-        seconds = progress.elapsed + time.perf_counter() - clock
-        return runs.save(config, seed, model, masks, rows, provenance(started, seconds))
+        return runs.find(config, seed) or _finish(config, seed, progress)
+
+
+def _finish(config: Config, seed: int, progress: Progress) -> Run:
+    """All parts of a run; those that have been made, here or in other processes, are taken from their checkpoints."""
+    clock = time.perf_counter()
+    progress.checkpoint = functools.partial(runs.checkpoint, config, seed)
+    model, rows = config.train(seed, progress)
+    masks: dict[str, Masks] = {}
+    curves: Rows = []
+    for stage in config.stages:
+        masks[stage], curve = config.find_masks(model, seed, stage, progress)
+        curves += curve
+    rows = config.measure(model, masks) + rows + curves
+    seconds = progress.elapsed + time.perf_counter() - clock
+    return runs.save(config, seed, model, masks, rows, provenance(progress.started, seconds))
 
 
 @contextlib.contextmanager
@@ -64,7 +64,6 @@ def _held(lock: FileLock, progress: Progress) -> Iterator[None]:
             raise KeyboardInterrupt
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=0.5)
-        progress.tick("" if lock.is_locked else "another process makes it", 0)
     try:
         yield
     finally:
@@ -74,8 +73,8 @@ def _held(lock: FileLock, progress: Progress) -> Iterator[None]:
 def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) -> list[Run]:
     """The finished runs of every config and seed, trained where they are not in the store yet or damaged there.
 
-    Each run has a process of its own with one thread, so that its result does not depend on what else is running; on
-    a GPU they take turns, on a CPU there are as many at once as there are cores.
+    Weights come first, then each stage's masks, beside one another where there are cores. Every part is made by one
+    thread, so that its result does not depend on what else is running; on a GPU parts take turns.
 
     Args:
         configs: one config or several.
@@ -83,15 +82,14 @@ def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) 
 
     Raises:
         ValueError: seeds is not a whole number of at least 1, nor some of at least 0, or runs cannot be stored.
-        RuntimeError: a run failed or was stopped; those that finished are kept, and so are checkpoints.
+        RuntimeError: a run failed; those that finished are kept, and so are checkpoints.
     """
     configs = [configs] if isinstance(configs, Config) else list(configs)
     jobs = [(config, seed) for seed in _seeds(seeds) for config in configs]
-    missing = [job for job in jobs if runs.find_sound(*job) is None]
+    missing = [_Job(*job) for job in jobs if runs.find_sound(*job) is None]
     if missing:
         runs.check_writable()
-        # The longest first, so that the last to finish is not alone.
-        _train(sorted(missing, key=lambda job: -job[0].work()))
+        _train(missing)
     return [Run(runs.folder_of(config, seed)) for config, seed in jobs]
 
 
@@ -104,106 +102,162 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
     return list(range(check_count("seeds", seeds)))
 
 
-def _work(job: Job, number: int, reports: Any) -> None:
-    """What a worker process does: one run, telling its parent how far it is. Asked to stop, it saves a checkpoint."""
+@dataclass(eq=False)
+class _Job:
+    """A run to be made, and how far its parts are: "weights", then the stages, then "all"."""
+
+    config: Config
+    seed: int
+    lock: FileLock | None = None
+    running: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
+    steps: dict[str, int] = field(default_factory=dict)  # by training loop
+    bar: tqdm | None = None
+
+    def __str__(self) -> str:
+        return f"{self.config.experiment} seed {self.seed}"
+
+    def left(self) -> int:
+        """Steps that are still to be made."""
+        return self.config.work() - sum(self.steps.values())
+
+    def ready(self) -> list[str]:
+        """The parts that could be begun now."""
+        stages = [stage for stage in self.config.stages if stage not in self.made]
+        parts = ["weights"] if "weights" not in self.made else stages or ["all"]
+        return [part for part in parts if part not in self.running | self.made]
+
+    def take(self) -> bool:
+        """Whether this process is the one that makes the run; where another is, it is asked again later."""
+        if self.lock is None:
+            lock = runs.lock(self.config, self.seed)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                self._open_bar().set_postfix_str("another process makes it")
+                return False
+            self.lock = lock
+            if runs.find(self.config, self.seed):
+                self.end()
+        return "all" not in self.made
+
+    def begin(self, pool: ProcessPoolExecutor, part: str) -> Future[None]:
+        self._open_bar()
+        self.running.add(part)
+        return pool.submit(_work, self.config, self.seed, part)
+
+    def show(self, loop: str, steps: int) -> None:
+        self.steps[loop] = max(steps, self.steps.get(loop, 0))
+        bar = self._open_bar()
+        bar.set_postfix_str(loop, refresh=False)
+        bar.update(sum(self.steps.values()) - bar.n)
+
+    def _open_bar(self) -> tqdm:
+        if self.bar is None:
+            total = self.config.work()
+            self.bar = tqdm(total=total, desc=str(self), unit="step", file=sys.stdout, dynamic_ncols=True)
+        return self.bar
+
+    def end(self, part: str = "all") -> None:
+        self.running.discard(part)
+        self.made.add(part)
+        if part == "all":
+            if self.bar is not None:
+                self.bar.set_postfix_str("done", refresh=False)
+                self.bar.update(self.bar.total - self.bar.n)
+            self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if self.lock is not None:
+            self.lock.release()
+
+
+def _train(jobs: list[_Job]) -> None:
+    context = multiprocessing.get_context("spawn")
+    stop, reports, at_once = context.Event(), context.Queue(), _at_once()
+    pool = ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin_worker, initargs=(stop, reports))
+    running: dict[Future[None], tuple[_Job, str]] = {}
+    try:
+        while any("all" not in job.made for job in jobs):
+            # The run with most left goes first, so that the last to finish is not alone.
+            for job in sorted(jobs, key=_Job.left, reverse=True):
+                for part in job.ready():
+                    if len(running) < at_once and job.take():
+                        running[job.begin(pool, part)] = (job, part)
+            done, _ = wait(running, timeout=SECONDS_BETWEEN_REPORTS, return_when=FIRST_COMPLETED)
+            _show(reports, running)
+            if not running:
+                time.sleep(SECONDS_BETWEEN_REPORTS)  # all that is left is being made by other processes
+            for future in done:
+                job, part = running.pop(future)
+                _check(future, job)
+                job.end(part)
+    finally:
+        stop.set()  # what still runs saves a checkpoint
+        pool.shutdown(cancel_futures=True)
+        for job in jobs:
+            job.close()
+
+
+def _show(reports: Any, running: dict[Future[None], tuple[_Job, str]]) -> None:
+    jobs = {(job.config, job.seed): job for job, _ in running.values()}
+    with contextlib.suppress(queue.Empty):
+        while True:
+            config, seed, loop, steps = reports.get_nowait()
+            if (config, seed) in jobs:
+                jobs[config, seed].show(loop, steps)
+
+
+def _check(future: Future[None], job: _Job) -> None:
+    """Raise what went wrong in a worker as one sentence."""
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"A process that made {job} or a run beside it was killed (often because memory ran out); free some memory "
+            "or take a smaller scale, and the same command goes on from the last checkpoint."
+        ) from error
+    except Exception as error:
+        reason = (str(error).splitlines() or ["no message"])[0]
+        raise RuntimeError(f"{job} failed: {reason}") from error
+
+
+_worker: dict[str, Any] = {}  # what a worker process has from its parent
+
+
+def _begin_worker(stop: Any, reports: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then sets `stop`
     torch.set_num_threads(1)
     keep_freed_memory()
-    done, last = 0, 0.0
+    _worker.update(stop=stop, reports=reports, parent=os.getppid())
+
+
+def _work(config: Config, seed: int, part: str) -> None:
+    """In a worker process: make one part of a run, from the checkpoints of those before it."""
+    last = 0.0
+    progress = Progress(checkpoint=functools.partial(runs.checkpoint, config, seed))
 
     def tick(loop: str, steps: int) -> None:
-        nonlocal done, last
-        done += steps
+        nonlocal last
         if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
-            reports.put((number, "at", (loop, done)))
-            done, last = 0, time.monotonic()
+            last = time.monotonic()
+            _worker["reports"].put((config, seed, loop, steps))
+            progress.stopping = _worker["stop"].is_set() or os.getppid() != _worker["parent"]
 
-    progress = Progress(tick)
-
-    def stop(*_: Any) -> None:
-        progress.stopping = True
-
-    for wish in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C; a parent that ends, or a cluster whose time is up
-        signal.signal(wish, stop)
-    try:
-        make(*job, progress)
-        reports.put((number, "done", None))
-    except KeyboardInterrupt:
-        reports.put((number, "stopped", None))
-    except Exception as error:
-        reports.put((number, "failed", (str(error).splitlines()[:1], traceback.format_exc())))
+    progress.tick = tick
+    with contextlib.suppress(KeyboardInterrupt):  # stopped: the parent is on its way out
+        if part == "all":
+            _finish(config, seed, progress)
+            return
+        model, _ = config.train(seed, progress)
+        if part != "weights":
+            config.find_masks(model, seed, part, progress)
 
 
 def _at_once() -> int:
-    """How many runs share the machine: one on a GPU, else one a core that this process may use."""
+    """How many parts share the machine: one on a GPU, else one a core that this process may use."""
     if torch.cuda.is_available():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _train(jobs: list[Job]) -> None:
-    context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
-    at_once = _at_once()
-    waiting = list(enumerate(jobs))
-    workers: dict[int, Any] = {}
-    bars: dict[int, tqdm] = {}
-    try:
-        while waiting or workers:
-            while waiting and len(workers) < at_once:
-                number, (config, seed) = waiting.pop(0)
-                name = f"{config.experiment} seed {seed}"
-                bars[number] = tqdm(total=config.work(), desc=name, unit="step", file=sys.stdout, dynamic_ncols=True)
-                workers[number] = context.Process(target=_work, args=((config, seed), number, reports))
-                workers[number].start()
-            _check_alive(workers, jobs)
-            with contextlib.suppress(queue.Empty):
-                _handle(reports.get(timeout=1), workers, bars)
-    finally:
-        _end(workers)
-        for bar in bars.values():
-            bar.close()
-
-
-def _end(workers: dict[int, Any]) -> None:
-    """Let the workers save their checkpoints and wait for them; an impatient second Ctrl-C ends them at once."""
-    for worker in workers.values():
-        worker.terminate()
-    try:
-        for worker in workers.values():
-            worker.join(SECONDS_TO_END)
-    finally:
-        for worker in workers.values():
-            if worker.is_alive():
-                worker.kill()
-
-
-def _handle(report: tuple[int, str, Any], workers: dict[int, Any], bars: dict[int, tqdm]) -> None:
-    number, kind, content = report
-    bar = bars[number]
-    if kind == "at":
-        phase, steps = content
-        bar.set_postfix_str(phase, refresh=False)
-        bar.update(steps)
-        return
-    workers.pop(number).join()
-    if kind == "stopped":
-        raise RuntimeError(f"{bar.desc.rstrip(': ')} was stopped; the same command goes on from its checkpoint.")
-    if kind == "failed":
-        reason, trace = content
-        failure = RuntimeError(f"{bar.desc.rstrip(': ')} failed: {reason[0] if reason else 'no message'}")
-        failure.add_note(trace)
-        raise failure
-    bar.update(bar.total - bar.n)
-    bar.set_postfix_str("done")
-
-
-def _check_alive(workers: dict[int, Any], jobs: list[Job]) -> None:
-    """A worker that was killed, by the system for want of memory perhaps, reports nothing."""
-    for number, worker in workers.items():
-        if worker.exitcode:
-            config, seed = jobs[number]
-            raise RuntimeError(
-                f"The process of {config.experiment} seed {seed} ended with code {worker.exitcode} before the run was "
-                "finished (-9 often means that memory ran out); free some memory or take a smaller scale, and the same "
-                "command goes on from the last checkpoint."
-            )

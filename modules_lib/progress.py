@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from modules_lib.checkpoints import Checkpoint
 from modules_lib.checks import check_number
 
 Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, value
-Tick = Callable[[str, int], object]  # (what is being done, steps just made)
+Tick = Callable[[str, int], object]  # (training loop, steps made in it so far)
 Point = Callable[[int, float], Rows]  # (steps so far, loss) -> measurements of a training curve
 
 POINTS = 16  # how often a training curve is sampled
@@ -47,13 +48,15 @@ class Progress:
         checkpoint: a loop's name -> where its checkpoints are; None keeps none.
         seconds: between checkpoints.
         stopping: set this to end with a checkpoint after the step that is being made, by a KeyboardInterrupt.
-        elapsed: training time that was spent before this process began.
+        started: when the first loop was begun, in whichever process.
+        elapsed: seconds of training in other processes.
     """
 
     tick: Tick = lambda name, steps: None
     checkpoint: Callable[[str], Checkpoint] | None = None
     seconds: float = field(default_factory=checkpoint_seconds)
     stopping: bool = False
+    started: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
     elapsed: float = 0.0
 
     def loop(self, name: str, point: Point | None = None) -> Loop:
@@ -86,6 +89,7 @@ class Loop:
         training.load_state(tensors)
         self.rows[:], self.spent = record["rows"], record["seconds"]
         self.run.elapsed += self.spent
+        self.run.started = min(self.run.started, record["started"])
         self.run.tick(self.name, record["steps"])
         self.saved = time.monotonic()
         return record["steps"]
@@ -98,11 +102,11 @@ class Loop:
         """
         if self.point and ((made - 1) % max(1, of // POINTS) == 0 or made == of):
             self.rows += self.point(made, loss.item())
-        self.run.tick(self.name, 1)
+        self.run.tick(self.name, made)
         since = time.monotonic() - self.saved
         if self.checkpoint and (made == of or self.run.stopping or since > self.run.seconds):
             self.spent += since
-            record = {"steps": made, "rows": self.rows, "seconds": round(self.spent, 3)}
+            record = {"steps": made, "rows": self.rows, "started": self.run.started, "seconds": round(self.spent, 3)}
             self.checkpoint.save(record, training.state())
             self.saved = time.monotonic()
         if self.run.stopping:

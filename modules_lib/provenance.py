@@ -1,6 +1,5 @@
 """Where a result comes from: what is written down beside every run."""
 
-import datetime
 import platform
 import subprocess
 from importlib.metadata import version
@@ -13,9 +12,9 @@ from modules_lib.device import device
 from modules_lib.masked import native_bfloat16
 
 
-def provenance(started: datetime.datetime, seconds: float) -> dict[str, Any]:
-    """Library, commit, software, hardware, start (UTC) and wall time in seconds."""
-    timing = {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 1)}
+def provenance(started: str, seconds: float) -> dict[str, Any]:
+    """Library, commit, software, hardware, start (UTC), and seconds that one thread took for all parts of the run."""
+    timing = {"started": started, "seconds": round(seconds, 1)}
     return {"library": version("modules_lib"), **commit(), **provenance_of_machine(), **timing}
 
 

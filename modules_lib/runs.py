@@ -181,7 +181,10 @@ def find_sound(config: Config, seed: int) -> Run | None:
 def lock(config: Config, seed: int) -> FileLock:
     """What a process holds while it makes a run; others wait for it."""
     folder = folder_of(config, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     return FileLock(folder.with_name(f".{folder.name}.lock"))
 
 

@@ -184,10 +184,12 @@ def test_a_store_that_cannot_be_written_is_found_before_training(tmp_path, monke
 
 
 def test_a_run_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "addmul-fnn").write_text("a file where a folder should be")
-    with pytest.raises(RuntimeError, match="addmul-fnn seed 0 failed: .*addmul-fnn"):
+    folder = runs.folder_of(TINY, 0)
+    folder.parent.mkdir(parents=True)
+    folder.with_name("seed-0.partial").write_text("a file where a folder should be")
+    with pytest.raises(RuntimeError, match="addmul-fnn seed 0 failed: .*weights.checkpoint cannot be written"):
         execute(TINY, 1)
+    assert runs.stored(tmp_path / "runs") == []
 
 
 def test_published_results_are_what_the_code_makes(tmp_path, monkeypatch):
