@@ -2,7 +2,8 @@
 
 Plain, fast and unmasked steps of a model take turns, each kind in a process of its own, so that what else happens on
 the machine slows all of them; figures are medians. The floor is what this machine cannot go below: the bytes that
-a step must move over the bandwidth of a copy, plus its operations over the rate of a product, both measured here.
+a step must move over the bandwidth of a copy, plus its operations over the rate of a product, both measured here. In
+the rows with K = 1 the plain step is that of a hard-concrete mask, with which others learn one mask a batch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.plain import CellLSTM, PlainMaskedModel, plain_step
+from benchmarks.plain import CellLSTM, HardConcreteModel, PlainMaskedModel, hard_concrete_step, plain_step
 from modules_lib.data import arithmetic
 from modules_lib.device import device
 from modules_lib.masked import MaskedModel
@@ -33,19 +34,23 @@ from modules_lib.provenance import provenance_of_machine
 from modules_lib.training import mask_steps
 
 KINDS = ("plain", "fast", "unmasked")
-BATCH, SAMPLES, ALPHA = 128, 4, 1e-4 / 128
+BATCH, ALPHA = 128, 1e-4 / 128
 TITLES = ("model", "precision", "plain", "fast", "ratio", "unmasked", "x", "floor", "x", "peak")
 RESULT = Path(__file__).resolve().parent / "latest.json"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model to time: how to make it, whether it sees images, and how to make the plain one where that differs."""
+    """A model to time: how to make it, whether it sees images, and how to make the plain one where that differs.
+
+    With one mask sample the plain step is the hard-concrete one.
+    """
 
     name: str
     model: Callable[[], nn.Module]
     image: bool = False
     plain: Callable[[], nn.Module] | None = None
+    samples: int = 4
 
 
 CASES = [
@@ -54,6 +59,8 @@ CASES = [
     Case("FNN 400-400-200", lambda: FNN(42, [400, 400, 200], 20)),
     Case("LSTM 2 x 256, 3 steps", lambda: RepeatLSTM(42, 256, 20), plain=lambda: CellLSTM(42, 256, 20)),
     Case("Table 1 CNN", CNN, image=True),
+    Case("FNN 4 x 2000, K = 1", lambda: FNN(42, [2000] * 4, 20), samples=1),
+    Case("FNN 4 x 800, K = 1", lambda: FNN(42, [800] * 4, 20), samples=1),
 ]
 
 
@@ -73,12 +80,16 @@ def stepper(kind: str, case: Case, precision: str) -> Callable[[], object]:
     inputs, targets, loss = batch_of(case)
     model = (case.plain or case.model)() if kind == "plain" else case.model()
     model = model.to(device())
+    if kind == "plain" and case.samples == 1:
+        peer = HardConcreteModel(model)
+        optimizer = torch.optim.Adam(peer.parameters(), lr=1e-2)
+        return lambda: hard_concrete_step(peer, optimizer, loss, inputs, targets, ALPHA)
     if kind == "plain":
-        plain = PlainMaskedModel(model, SAMPLES)
+        plain = PlainMaskedModel(model, case.samples)
         optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
         return lambda: plain_step(plain, optimizer, loss, inputs, targets, ALPHA)
     if kind == "fast":
-        masked = MaskedModel(model, SAMPLES, fuse=True, precision=precision)
+        masked = MaskedModel(model, case.samples, fuse=True, precision=precision)
         steps = mask_steps(masked, lambda step: (inputs, targets), loss, steps=10**9, alpha=ALPHA)
         return lambda: next(steps)
     return unmasked(model.eval(), precision, inputs, targets, loss)
@@ -167,13 +178,13 @@ def machine_rates(precision: str) -> tuple[float, float]:
 def floor(case: Case, precision: str) -> float:
     """Milliseconds that bytes and operations of a fast step take at least.
 
-    Bytes a weight, with c bytes a number in the products: sampling reads logit and weight and writes K masked weights;
-    the products read those twice and write K gradients; the update reads these, logit, weight and both moments, and
-    writes logit and moments. Operations: three products a pass.
+    A weight and its logit are read in the forward and in the backward pass, the gradient is written; the update reads
+    gradient, logit and both moments and writes the last three. Masked weights and their K gradients need not leave the
+    cache, and drawing the masks is not counted. Operations: three products a pass.
     """
-    masked = MaskedModel(case.model(), SAMPLES)
+    masked = MaskedModel(case.model(), case.samples)
     width = 2 if precision == "bfloat16" else 4
-    bytes_each = (4 + width) + SAMPLES * width * (1 + 2 + 1 + 1) + (4 + width + 8) + 12
+    bytes_each = 2 * (4 + width) + 4 + 4 * 4 + 3 * 4
     bandwidth, rate = machine_rates(precision)
     return 1e3 * (masked.logits.numel() * bytes_each / bandwidth + operations(case) / rate)
 

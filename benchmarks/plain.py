@@ -6,6 +6,7 @@ batched product a layer for all K samples, Adam, the gradient's norm clipped, fl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -58,6 +59,50 @@ def plain_step(
     data_loss = loss(masked(inputs), targets)
     (data_loss + alpha * sum(logits.sum() for logits in masked.logits)).backward()
     nn.utils.clip_grad_norm_(masked.parameters(), clip)
+    optimizer.step()
+    return data_loss.detach()
+
+
+class HardConcreteModel(nn.Module):
+    """The mask of peers: hard concrete (Louizos et al., 2018, equations 10 to 12), one sample a batch, by autograd."""
+
+    model: nn.Module
+
+    def __init__(self, model: nn.Module, start: float = 2.0, beta: float = 2 / 3, low: float = -0.1, high: float = 1.1):
+        super().__init__()
+        where = weights_only(model)
+        self.__dict__["model"] = model.eval()
+        self.beta, self.low, self.high = beta, low, high
+        self.weights = {name: p.detach() for name, p in model.named_parameters() if where(name)}
+        self.frozen = {name: p.detach() for name, p in model.named_parameters() if not where(name)}
+        self.logits = nn.ParameterList(torch.full_like(weight, start) for weight in self.weights.values())
+
+    def forward(self, x: Tensor) -> Tensor:
+        masked = {}
+        for (name, weight), logits in zip(self.weights.items(), self.logits, strict=True):
+            u = torch.rand_like(weight).clamp_(1e-6, 1 - 1e-6)
+            soft = torch.sigmoid((torch.log(u) - torch.log(1 - u) + logits) / self.beta)
+            masked[name] = weight * (soft * (self.high - self.low) + self.low).clamp(0, 1)
+        return functional_call(self.model, self.frozen | masked, x)
+
+    def kept(self) -> Tensor:
+        """The expected number of weights that are not zero, which the penalty is on."""
+        shift = self.beta * math.log(-self.low / self.high)
+        return sum(torch.sigmoid(logits - shift).sum() for logits in self.logits)
+
+
+def hard_concrete_step(
+    masked: HardConcreteModel,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    alpha: float,
+) -> Tensor:
+    """One step of the peers' mask training; returns the data loss."""
+    optimizer.zero_grad()
+    data_loss = loss(masked(inputs), targets)
+    (data_loss + alpha * masked.kept()).backward()
     optimizer.step()
     return data_loss.detach()
 

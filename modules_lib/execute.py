@@ -117,9 +117,9 @@ class _Job:
     def __str__(self) -> str:
         return f"{self.config.experiment} seed {self.seed}"
 
-    def left(self) -> int:
-        """Steps that are still to be made."""
-        return self.config.work() - sum(self.steps.values())
+    def turn(self) -> tuple[bool, int]:
+        """Runs that are begun come first, then those with most left, so that the last to finish is not alone."""
+        return self.lock is None, sum(self.steps.values()) - self.config.work()
 
     def ready(self) -> list[str]:
         """The parts that could be begun now."""
@@ -181,8 +181,7 @@ def _train(jobs: list[_Job]) -> None:
     running: dict[Future[None], tuple[_Job, str]] = {}
     try:
         while any("all" not in job.made for job in jobs):
-            # The run with most left goes first, so that the last to finish is not alone.
-            for job in sorted(jobs, key=_Job.left, reverse=True):
+            for job in sorted(jobs, key=_Job.turn):
                 for part in job.ready():
                     if len(running) < at_once and job.take():
                         running[job.begin(pool, part)] = (job, part)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.plain import CellLSTM, PlainMaskedModel, plain_step
+from benchmarks.plain import CellLSTM, HardConcreteModel, PlainMaskedModel, hard_concrete_step, plain_step
 from modules_lib import MaskedModel, train_masks
 from modules_lib.data import arithmetic
 from modules_lib.models import CNN, FNN
@@ -55,6 +55,19 @@ def test_precisions_agree():
     assert not torch.equal(outputs["bfloat16"], outputs["float32"])
     with pytest.raises(ValueError, match="Unknown precision 'float16'; the precisions are float32, bfloat16, auto"):
         MaskedModel(model, precision="float16")
+
+
+def test_the_hard_concrete_peer_finds_what_a_subtask_needs():
+    model, _ = trained_network()
+    torch.manual_seed(0)
+    data = arithmetic.Arithmetic.of("add")
+    peer = HardConcreteModel(model)
+    optimizer = torch.optim.Adam(peer.parameters(), lr=3e-2)
+    kept = [peer.kept().item()]
+    for step in range(200):
+        loss = hard_concrete_step(peer, optimizer, arithmetic.loss, *data.batch(64, 0, step), alpha=1e-2)
+    kept.append(peer.kept().item())
+    assert kept[1] < 0.8 * kept[0] and loss < 2.0  # knowing nothing costs 2 log 10 = 4.6
 
 
 def test_plain_models_have_the_masked_weights_of_the_fast_ones():
