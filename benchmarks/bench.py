@@ -31,6 +31,7 @@ from modules_lib.masked import MaskedModel
 from modules_lib.memory import keep_freed_memory
 from modules_lib.models import CNN, FNN, RepeatLSTM
 from modules_lib.provenance import provenance_of_machine
+from modules_lib.results import results_folder
 from modules_lib.training import mask_steps
 
 KINDS = ("plain", "fast", "unmasked")
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--rounds", type=int, default=25, help="turns of each model (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="at most this long a model (%(default)s)")
+    parser.add_argument("--publish", action="store_true", help="write results/bench.json, which the book shows")
     parser.add_argument("--only", default="", help="models whose name contains this")
     args = parser.parse_args()
     rows = []
@@ -225,9 +227,10 @@ def main() -> None:
                 continue
             rows.append(bench(number, precision, args.rounds, args.seconds))
             print(json.dumps(rows[-1]) if args.json else line(rows[-1]), flush=True)
-    RESULT.write_text(json.dumps({"machine": provenance_of_machine(), "rows": rows}, indent=1) + "\n")
+    target = results_folder() / "bench.json" if args.publish else RESULT
+    target.write_text(json.dumps({"machine": provenance_of_machine(), "rows": rows}, indent=1) + "\n")
     if not args.json:
-        print(f"\nmilliseconds a step, medians; peak in MB; written to {RESULT}")
+        print(f"\nmilliseconds a step, medians; peak in MB; written to {target}")
 
 
 def line(row: dict) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
-from dataclasses import dataclass
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields, make_dataclass
 from json import dumps
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import docstring_parser
 import tyro
 
 from modules_lib import claims as claims_module
-from modules_lib import results, runs
+from modules_lib import results, runs, tables
 from modules_lib.checks import check_count
 from modules_lib.execute import execute
 from modules_lib.experiments import EXPERIMENTS, preset
@@ -20,35 +24,60 @@ from modules_lib.experiments.config import Config
 Scale = Literal["smoke", "laptop", "paper"]
 
 
+def _options() -> list[tuple[str, Any, Any]]:
+    """Every setting of any experiment as a dataclass field that is None unless it is given."""
+    found: dict[str, tuple[Any, str]] = {}
+    for config in {type(scales["paper"]) for scales in EXPERIMENTS.values()}:
+        types = typing.get_type_hints(config)
+        for kind in reversed(config.__mro__):
+            for text in docstring_parser.parse(kind.__dict__.get("__doc__") or "").params:
+                if text.arg_name in types:
+                    found[text.arg_name] = (types[text.arg_name], text.description or "")
+    fixed = {"network"}  # part of the experiment's name
+    return [
+        (name, Annotated[kind | None, tyro.conf.arg(help=help_)], dataclasses.field(default=None))
+        for name, (kind, help_) in found.items()
+        if name not in fixed
+    ]
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which runs.
 
     Attributes:
-        experiment: its name, or "all".
+        experiment: its name, as `list` has it, or "all".
         scale: how large; laptop takes minutes, paper hours.
         seeds: how many, counted from 0.
-        beta: the penalty's strength instead of the scale's own.
-        mask_steps: the length of each stage instead of the scale's own.
+        seed: these seeds instead.
     """
 
     experiment: tyro.conf.Positional[str]
     scale: Scale = "laptop"
     seeds: int = 1
-    beta: float | None = None
-    mask_steps: int | None = None
+    seed: tuple[int, ...] = ()
 
     def configs(self) -> list[Config]:
         names = list(EXPERIMENTS) if self.experiment == "all" else [self.experiment]
-        return [preset(name, self.scale, beta=self.beta, mask_steps=self.mask_steps) for name in names]
+        own = {f.name for f in fields(Selection)}
+        changes = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
+        return [preset(name, self.scale, **changes) for name in names]
+
+    def chosen_seeds(self) -> list[int]:
+        return list(self.seed) or list(range(check_count("seeds", self.seeds)))
 
 
-Selected = Annotated[Selection, tyro.conf.arg(name="")]
+if TYPE_CHECKING:
+    Selected = Selection
+else:  # with an option for every setting, and the configs' own documentation as help
+    Selected = Annotated[
+        make_dataclass("Selected", _options(), bases=(Selection,), frozen=True), tyro.conf.arg(name="")
+    ]
 
 
 def run(selection: Selected) -> None:
     """Train an experiment's runs, or load those that are finished."""
-    for finished in execute(selection.configs(), selection.seeds):
+    for finished in execute(selection.configs(), selection.chosen_seeds()):
         print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
 
 
@@ -56,7 +85,7 @@ def publish(selection: Selected) -> None:
     """Copy finished runs' measurements and provenance to results/, for the book to show."""
     found = []
     for config in selection.configs():
-        for seed in range(check_count("seeds", selection.seeds)):
+        for seed in selection.chosen_seeds():
             finished = runs.find(config, seed)
             if finished is None:
                 raise ValueError(
@@ -66,6 +95,28 @@ def publish(selection: Selected) -> None:
             found.append(finished)
     copied = results.publish(found)
     print(f"{len(copied)} runs published, {len(found) - len(copied)} were already.")
+
+
+def list_() -> None:
+    """List the experiments: what each shows, its length, and how long its published runs took."""
+    print(tables.experiments().to_string(index=False))
+
+
+def show() -> None:
+    """List what is in the run store, finished and unfinished."""
+    table = tables.store()
+    print(f"Nothing is stored in {runs.runs_folder()} yet." if table.empty else table.to_string(index=False))
+
+
+def check() -> None:
+    """Compare every file of the run store and of results/ with its checksum."""
+    found = [*runs.stored(runs.runs_folder()), *runs.stored(results.results_folder())]
+    problems = [problem for run in found for problem in run.damage()]
+    for problem in problems:
+        print(problem)
+    print(f"{len(found)} runs checked, {len(problems) or 'no'} problems.")
+    if problems:
+        sys.exit(1)
 
 
 def claims(scale: Scale = "laptop", json: bool = False) -> None:
@@ -82,11 +133,21 @@ def claims(scale: Scale = "laptop", json: bool = False) -> None:
     print(claims_module.report(verdicts))
 
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": list_,
+    "run": run,
+    "show": show,
+    "check": check,
+    "publish": publish,
+    "claims": claims,
+}
+
+
 def main() -> None:
     """Run a command; what a user can mend is one sentence, without a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's end of time is like Ctrl-C
     try:
-        tyro.extras.subcommand_cli_from_dict({"run": run, "publish": publish, "claims": claims}, prog="modules_lib")
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="modules_lib", config=(tyro.conf.OmitArgPrefixes,))
     except (ValueError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import html
 import json
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import Markdown, display
@@ -14,6 +15,8 @@ from plotly.io.base_renderers import MimetypeRenderer
 
 from modules_lib.claims import Verdict, report
 from modules_lib.experiments.config import Config
+from modules_lib.measures import TASKS, number
+from modules_lib.results import results_folder
 
 LEFT = 'style="text-align: left"'  # JupyterLab would align tables right
 
@@ -123,6 +126,35 @@ def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdo
     ]
     head = ["| network | setting | paper | here |", "|---|---|---|---|"]
     return Markdown("\n".join(head + rows) if rows else "Every setting is the paper's.")
+
+
+def agreement_table() -> Markdown:
+    """What plain, float32 and bfloat16 mask training keep and share, from ``results/agreement.json``."""
+    rows = pd.DataFrame(_measured("agreement.json")["rows"])
+    engines = {"plain": "plain step", "float32": "float32", "bfloat16": "bfloat16"}
+    lines = [f"| | {' | '.join(engines.values())} |", "|---" * (len(engines) + 1) + "|"]
+    for (metric, stage), frame in rows.groupby(["metric", "stage"], sort=False):
+        cells = (number(frame[frame["engine"] == engine]["value"]) for engine in engines)
+        lines.append(f"| {metric}, {TASKS[stage]} | {' | '.join(cells)} |")
+    return Markdown("\n".join([*lines, "", f"{rows['seed'].nunique()} seeds."]))
+
+
+def bench_table() -> Markdown:
+    """Times of a step of mask training, from ``results/bench.json``."""
+    bench = _measured("bench.json")
+    heads = ("network", "products", "plain [ms]", "ours [ms]", "ratio", "unmasked [ms]", "floor [ms]", "peak [MB]")
+    lines = [f"| {' | '.join(heads)} |", "|---|---" + "|---:" * (len(heads) - 2) + "|"]
+    for row in bench["rows"]:
+        times = (f"{row[f'{kind}_ms']:.1f}" for kind in ("plain", "fast"))
+        more = (f"{row[f'{kind}_ms']:.1f}" for kind in ("unmasked", "floor"))
+        cells = [row["model"], row["precision"], *times, f"{row['ratio']:.1f}", *more, f"{row['peak_mb']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    machine = bench["machine"]
+    return Markdown("\n".join([*lines, "", f"Medians; {machine['hardware']}, {machine['threads']} threads."]))
+
+
+def _measured(name: str) -> dict[str, Any]:
+    return json.loads((results_folder() / name).read_text(encoding="utf8"))
 
 
 def _setting(value: object) -> str:

@@ -1,6 +1,5 @@
 """The chapters: in their committed form, executed by papermill, compared by nbval; the command line around them."""
 
-import json
 import shutil
 
 import nbformat
@@ -84,30 +83,6 @@ def test_papermill_stops_at_a_bad_parameter_before_training(tmp_path, parameter,
     result = run_module(*command, "--no-progress-bar", **SMOKE, MODULES_RUNS=str(tmp_path / "runs"))
     assert result.returncode != 0 and message in result.stderr
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["run", "addmul-fnn", "--scale", "smoke", "--beta", "-2"], "beta is -2.0; it must be a number of at least 0"),
-        (["run", "addmul-fnn", "--scale", "big"], "big"),
-        (["run", "sorting"], "Unknown experiment 'sorting'; the experiments are"),
-        (["run", "addmul-fnn", "--seeds", "0"], "seeds is 0"),
-        (
-            ["publish", "addmul-fnn", "--scale", "smoke"],
-            "is not finished with these settings; `run` with the same ones",
-        ),
-    ],
-)
-def test_the_command_line_refuses_bad_input_in_one_sentence(tmp_path, arguments, message):
-    result = run_module("modules_lib", *arguments, MODULES_RUNS=str(tmp_path))
-    assert result.returncode != 0 and "Traceback" not in result.stderr
-    assert message in result.stderr + result.stdout
-
-
-def test_the_command_line_prints_verdicts_as_json():
-    listed = json.loads(run_module("modules_lib", "claims", "--json").stdout)
-    assert [row["id"] for row in listed] == list(range(1, 17))
 
 
 def test_the_book_refuses_parameters_and_chapters_that_do_not_exist():

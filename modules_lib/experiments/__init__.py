@@ -27,6 +27,16 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
     return replace(config, **changes)
 
 
+def read_config(stored: dict[str, Any]) -> Config:
+    """The config that a run's ``config.json`` holds.
+
+    Raises:
+        ValueError: it is of an experiment or with a setting that this version does not have.
+    """
+    settings = dict(stored)
+    return preset(settings.pop("experiment"), "paper", **settings)
+
+
 def scale_of(config: Config) -> str:
     """The scale whose preset this config is, or ``"custom"``."""
     presets = EXPERIMENTS.get(config.experiment, {})

@@ -32,8 +32,10 @@ class Config(ABC):
 
     Attributes:
         batch: examples a step.
-        weight_steps, weight_lr: Adam on the weights.
-        mask_steps, mask_lr: Adam on the mask logits, in each stage.
+        weight_steps: steps of Adam on the weights.
+        weight_lr: its rate.
+        mask_steps: steps of Adam on the mask logits, in each stage.
+        mask_lr: its rate.
         samples: K, mask samples a batch.
         beta: the penalty's strength, alpha = beta / batch.
         clip: the largest gradient norm, in both loops.

@@ -1,0 +1,89 @@
+"""Tables for the command line: the experiments, and what the run store holds."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from modules_lib.experiments import EXPERIMENTS, read_config, scale_of
+from modules_lib.experiments.config import SCALES, Config
+from modules_lib.results import results_folder
+from modules_lib.runs import Run, runs_folder, stored
+
+
+def experiments() -> pd.DataFrame:
+    """Every experiment and scale: what it shows, steps of training, and minutes that a published run took."""
+    rows = []
+    for name, scales in EXPERIMENTS.items():
+        module = inspect.getmodule(type(scales["paper"]))
+        shows = (inspect.getdoc(module) or "").split(":")[0].replace("\n", " ")
+        for scale in SCALES:
+            config = scales[scale]
+            seconds = [run.provenance()["seconds"] for run in _published(config)]
+            rows.append(
+                {
+                    "experiment": name,
+                    "scale": scale,
+                    "shows": shows,
+                    "stages": ", ".join(config.stages),
+                    "steps": config.work(),
+                    "minutes": f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "?",
+                }
+            )
+            name = shows = ""  # once is enough
+    return pd.DataFrame(rows)
+
+
+def _published(config: Config) -> list[Run]:
+    folder = results_folder() / config.experiment / config.hash()
+    return [Run(path) for path in sorted(folder.glob("seed-*"))]
+
+
+def store() -> pd.DataFrame:
+    """Every run in the store, finished or not."""
+    rows = []
+    for run in stored(runs_folder()):
+        try:
+            config, about = read_config(run.config()), run.provenance()
+            state = {"settings": _settings(config), "seconds": about["seconds"], "started": about["started"]}
+        except ValueError:
+            state = {"settings": "damaged: `check` says more"}
+        rows.append({"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **state})
+    for path in sorted(runs_folder().glob("*/*/seed-*.partial")):
+        seed = path.name.removeprefix("seed-").removesuffix(".partial")
+        rows.append(
+            {
+                "experiment": path.parent.parent.name,
+                "config": path.parent.name,
+                "seed": seed,
+                "settings": "unfinished: " + (", ".join(map(_made, sorted(path.glob("*.checkpoint")))) or "just begun"),
+            }
+        )
+    return pd.DataFrame(rows).fillna("")
+
+
+def _made(path: Path) -> str:
+    """A checkpoint's loop and the steps made in it."""
+    try:
+        with path.open("rb") as file:
+            file.readline()
+            return f"{path.stem} {json.loads(file.readline())['steps']}"
+    except (OSError, ValueError, KeyError):
+        return f"{path.stem} damaged"
+
+
+def _settings(config: Config) -> str:
+    """The scale, or what differs from the nearest preset."""
+    scale = scale_of(config)
+    if scale != "custom":
+        return scale
+    own = config.fields()
+    differing = {
+        scale: {name: value for name, value in own.items() if value != preset.fields()[name]}
+        for scale, preset in EXPERIMENTS[config.experiment].items()
+    }
+    nearest = min(differing, key=lambda scale: len(differing[scale]))
+    return f"{nearest}, " + ", ".join(f"{name} {value}" for name, value in differing[nearest].items())

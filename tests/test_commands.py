@@ -1,0 +1,72 @@
+"""The command line, as a user types it."""
+
+import json
+
+import pytest
+
+from modules_lib import runs
+from modules_lib.experiments import EXPERIMENTS
+from modules_lib.experiments.addmul import AddMul
+from tests.conftest import run_module
+
+TINY = ("--scale", "smoke", "--hidden", "8", "--weight-steps", "3", "--mask-steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "addmul-fnn", "--scale", "smoke", "--beta", "-2"], "beta is -2.0; it must be a number of at least 0"),
+        (["run", "addmul-fnn", "--scale", "big"], "big"),
+        (["run", "sorting"], "Unknown experiment 'sorting'; the experiments are"),
+        (["run", "addmul-fnn", "--seeds", "0"], "seeds is 0"),
+        (
+            ["publish", "addmul-fnn", "--scale", "smoke"],
+            "is not finished with these settings; `run` with the same ones",
+        ),
+    ],
+)
+def test_the_command_line_refuses_bad_input_in_one_sentence(tmp_path, arguments, message):
+    result = run_module("modules_lib", *arguments, MODULES_RUNS=str(tmp_path))
+    assert result.returncode != 0 and "Traceback" not in result.stderr
+    assert message in result.stderr + result.stdout
+
+
+def test_the_command_line_prints_verdicts_as_json():
+    listed = json.loads(run_module("modules_lib", "claims", "--json").stdout)
+    assert [row["id"] for row in listed] == list(range(1, 17))
+
+
+def test_every_setting_is_an_option_with_help():
+    text = " ".join(run_module("modules_lib", "run", "--help").stdout.split())
+    for name in AddMul().fields():
+        assert name == "network" or f"--{name.replace('_', '-')}" in text
+    assert "steps of Adam on the mask logits" in text and "units of the FNN" in text
+
+
+def test_runs_are_made_listed_checked_and_published(tmp_path):
+    folders = {"MODULES_RUNS": str(tmp_path / "runs"), "MODULES_RESULTS": str(tmp_path / "results")}
+
+    def command(*arguments):
+        return run_module("modules_lib", *arguments, **folders)
+
+    assert "Nothing is stored" in command("show").stdout
+    made = command("run", "addmul-fnn", *TINY, "--seed", "4", "--samples", "2")
+    assert made.returncode == 0, made.stderr
+    [run] = runs.stored(tmp_path / "runs")
+    assert run.seed == 4 and run.config()["hidden"] == [8] and run.config()["mask_steps"] == 2
+    assert run.config()["samples"] == 2
+    (run.folder.with_name("seed-5.partial")).mkdir()
+    shown = command("show").stdout
+    assert "smoke, weight_steps 3, mask_steps 2, samples 2, hidden (8,)" in shown and "unfinished: just begun" in shown
+    sound = command("check")
+    assert sound.returncode == 0 and "1 runs checked, no problems" in sound.stdout
+    weights = run.folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    damaged = command("check")
+    assert damaged.returncode == 1 and f"{weights} is damaged" in damaged.stdout
+
+
+def test_experiments_are_listed_with_what_they_show_and_cost():
+    text = run_module("modules_lib", "list").stdout
+    assert all(name in text for name in EXPERIMENTS)
+    assert "Addition and multiplication with shared inputs and outputs" in text and "full, add, mul" in text
