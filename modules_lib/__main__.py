@@ -75,9 +75,13 @@ else:  # with an option for every setting, and the configs' own documentation as
     ]
 
 
-def run(selection: Selected) -> None:
-    """Train an experiment's runs, or load those that are finished."""
-    for finished in execute(selection.configs(), selection.chosen_seeds()):
+def run(selection: Selected, jobs: int | None = None) -> None:
+    """Train an experiment's runs, or load those that are finished.
+
+    Args:
+        jobs: trainings at once; by default one a core, or one on a GPU.
+    """
+    for finished in execute(selection.configs(), selection.chosen_seeds(), jobs):
         print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
 
 

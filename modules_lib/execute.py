@@ -70,7 +70,9 @@ def _held(lock: FileLock, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) -> list[Run]:
+def execute(
+    configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1, at_once: int | None = None
+) -> list[Run]:
     """The finished runs of every config and seed, trained where they are not in the store yet or damaged there.
 
     Weights come first, then each stage's masks, beside one another where there are cores. Every part is made by one
@@ -79,9 +81,11 @@ def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) 
     Args:
         configs: one config or several.
         seeds: that many, counted from 0, or the seeds themselves.
+        at_once: how many parts; by default one a core, or one on a GPU.
 
     Raises:
-        ValueError: seeds is not a whole number of at least 1, nor some of at least 0, or runs cannot be stored.
+        ValueError: at_once or seeds is not a whole number of at least 1 or, as seeds themselves, of at least 0; or runs
+            cannot be stored.
         RuntimeError: a run failed; those that finished are kept, and so are checkpoints.
     """
     configs = [configs] if isinstance(configs, Config) else list(configs)
@@ -89,7 +93,7 @@ def execute(configs: Config | Sequence[Config], seeds: int | Iterable[int] = 1) 
     missing = [_Job(*job) for job in jobs if runs.find_sound(*job) is None]
     if missing:
         runs.check_writable()
-        _train(missing)
+        _train(missing, _default_at_once() if at_once is None else check_count("at_once", at_once))
     return [Run(runs.folder_of(config, seed)) for config, seed in jobs]
 
 
@@ -174,9 +178,9 @@ class _Job:
             self.lock.release()
 
 
-def _train(jobs: list[_Job]) -> None:
+def _train(jobs: list[_Job], at_once: int) -> None:
     context = multiprocessing.get_context("spawn")
-    stop, reports, at_once = context.Event(), context.Queue(), _at_once()
+    stop, reports = context.Event(), context.Queue()
     pool = ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin_worker, initargs=(stop, reports))
     running: dict[Future[None], tuple[_Job, str]] = {}
     try:
@@ -255,8 +259,8 @@ def _work(config: Config, seed: int, part: str) -> None:
             config.find_masks(model, seed, part, progress)
 
 
-def _at_once() -> int:
-    """How many parts share the machine: one on a GPU, else one a core that this process may use."""
+def _default_at_once() -> int:
+    """One on a GPU, else one a core that this process may use."""
     if torch.cuda.is_available():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -159,9 +159,9 @@ def folder_of(config: Config, seed: int) -> Path:
 
 
 def find(config: Config, seed: int) -> Run | None:
-    """The finished run of this config and seed, if there is one."""
+    """The finished run of this config and seed, if there is one. An empty folder is none."""
     folder = folder_of(config, seed)
-    return Run(folder) if folder.exists() else None
+    return Run(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 
 def find_sound(config: Config, seed: int) -> Run | None:
@@ -220,8 +220,8 @@ def save(
         for stage, mask in masks.items():
             mask.save(staging / "masks" / f"{stage}.safetensors", model)
         seal(staging, Run(target).name)
-        if not target.exists():
-            staging.rename(target)
+        if find(config, seed) is None:
+            staging.rename(target)  # which may be there if it is empty
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import logging
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import papermill
 
-from tools.chapters import ROOT, BookError, normal, problems, read, select, source, tags, write
+from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
 from tools.render import executed, render
 
 DURATION = {"smoke": "about 1 minute", "laptop": "about 4 minutes on 2 cores", "paper": "a day, less on a GPU"}
@@ -98,18 +99,26 @@ def execute(name: str, target: Path, given: dict) -> None:
     print(f"{name:<20} {time.monotonic() - began:6.1f} s", flush=True)
 
 
-def build(scale: str, names: list[str], given: dict) -> None:
-    """Train, execute the chapters one after another (kernels started together race for ports), and render."""
-    check_parameters(names, given)
+def build(scale: str, given: dict) -> None:
+    """Train, with progress; the Snakefile then makes the chapters and pages that are not up to date."""
+    check_parameters(all_chapters(), given)
     print(f"Building the book at scale {scale}: {DURATION[scale]} the first time.")
     if scale != "smoke":
         print("For a quick look: make book SCALE=smoke")
     sys.stdout.flush()
-    os.environ["MODULES_SCALE"] = scale  # training and the chapters' kernels inherit it
     train(scale)
+    config = [f"scale={scale}", f"parameters={json.dumps(given)}"]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--config", *config]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise BookError("the book is not complete: mend what it says above, and run make book again")
+
+
+def run(scale: str, names: list[str], given: dict) -> None:
+    """Execute chapters, one after another."""
+    check_parameters(all_chapters(), given)
+    os.environ["MODULES_SCALE"] = scale  # the chapters' kernels inherit it
     for name in names:
         execute(name, executed(name), given)
-    render()
 
 
 def refresh(names: list[str]) -> None:
@@ -138,14 +147,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.book", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     to_build = commands.add_parser("build", help="train, execute the chapters, and render them")
-    to_build.add_argument("--scale", choices=DURATION, default="laptop", help="how large: %(choices)s (%(default)s)")
-    to_build.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a chapter's parameter"
-    )
+    to_execute = commands.add_parser("execute", help="execute chapters; make book executes those that need it")
+    for command in (to_build, to_execute):
+        command.add_argument("--scale", choices=DURATION, default="laptop", help="how large: %(choices)s (%(default)s)")
+        command.add_argument(
+            "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a chapter's parameter"
+        )
     commands.add_parser("html", help="render the executed chapters again")
     to_refresh = commands.add_parser("refresh", help="renew the outputs stored in the notebooks")
     to_refresh.add_argument("--check", action="store_true", help="only say what is not in its normal form")
-    for command in (to_build, to_refresh):
+    for command in (to_execute, to_refresh):
         command.add_argument("chapter", nargs="*", help="only these chapters, e.g. method")
     return parser.parse_args()
 
@@ -163,7 +174,9 @@ def main() -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)  # its parameter warnings; check_parameters knows better
     try:
         if args.command == "build":
-            build(args.scale, select(args.chapter), {name: value(text) for name, text in args.p})
+            build(args.scale, dict(args.p))
+        elif args.command == "execute":
+            run(args.scale, select(args.chapter), {name: value(text) for name, text in args.p})
         elif args.command == "html":
             render()
         elif args.check:
