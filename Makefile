@@ -14,13 +14,14 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book html lab chapters test bench format clean
+.PHONY: help book html lab chapters test test-cluster bench format clean
 
 help:
 	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
 	@echo "make html        render the executed chapters again"
 	@echo "make lab         open the chapters in JupyterLab"
 	@echo "make test        formatting, types, and all tests"
+	@echo "make test-cluster  the grid of runs on a real Slurm of two nodes, here (root; Debian's slurm-wlm and munge)"
 	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
 	@echo "make format      put the code in its normal form"
@@ -37,6 +38,10 @@ lab: $(INSTALLED)
 
 chapters: $(INSTALLED)
 	@$(BIN)/python -m tools.book refresh
+
+# Needs root, slurm-wlm and munge; not part of `make test`.
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m tests.cluster
 
 test: $(INSTALLED)
 	$(BIN)/python -m ruff check

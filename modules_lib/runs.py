@@ -92,7 +92,7 @@ class Run:
         return json.loads(self._text("provenance.json"))
 
     def metrics(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._text("metrics.jsonl").splitlines()]
+        return json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
 
     def masks(self, stage: str) -> Masks:
         return Masks.load(self._checked(f"masks/{stage}.safetensors"))

@@ -16,7 +16,7 @@ import papermill
 from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
 from tools.render import executed, render
 
-DURATION = {"smoke": "about 1 minute", "laptop": "about 4 minutes on 2 cores", "paper": "a day, less on a GPU"}
+DURATION = {"smoke": "about 1 minute", "laptop": "about 3 minutes on 2 cores", "paper": "a day, less on a GPU"}
 
 
 def train(scale: str) -> None:
