@@ -52,7 +52,7 @@ class MaskedModel(nn.Module):
         precision: "float32", "bfloat16" (products in bfloat16; logits, their gradients and the outputs in float32), or
             "auto": bfloat16 where the hardware has it natively. A model in another type than float32 keeps it.
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
-            size. The masks are the same.
+            size. The masks are the same. The process then keeps the memory that is freed, for the next step.
         batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
             None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice.
 
