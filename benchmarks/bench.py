@@ -149,6 +149,7 @@ def measure(number: int, precision: str, rounds: int, seconds: float) -> dict[st
     for kind in KINDS:
         turns[kind], other = context.Pipe()
         context.Process(target=serve, args=(kind, number, precision, other), daemon=True).start()
+        other.close()  # so that a process that fails ends the bench instead of letting it wait
         turns[kind].send(True)
         turns[kind].recv()
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}

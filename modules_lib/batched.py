@@ -109,8 +109,10 @@ class _MaskedLinear(torch.autograd.Function):
             blocks.append(block)
         ctx.save_for_backward(rows, *blocks)
         ctx.draw, ctx.start, ctx.shape, ctx.biased = draw, start, x.shape, bias is not None
-        y = y.mT if bias is None else y.mT + bias
-        return y.reshape(*x.shape[:-1], outputs)
+        # Contiguous, as a linear layer's output is: what follows may view it in another shape.
+        out = x.new_empty((*rows.shape[:2], outputs))  # [K, b, out]
+        torch.add(y.mT, 0 if bias is None else bias, out=out)
+        return out.view(*x.shape[:-1], outputs)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:

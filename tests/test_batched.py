@@ -108,6 +108,17 @@ def test_other_models_run_by_slices(name):
     assert torch.equal(outputs, expected) and torch.equal(its_gradient, gradient)
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_outputs_are_contiguous_as_those_of_a_linear_layer(samples, bias):
+    class Viewed(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).view(-1, 2, 3)
+
+    masked = MaskedModel(Viewed(5, 6, bias=bias), samples)
+    assert masked(torch.randn(4, 5)).shape == (4, 2, 3) and masked.batched
+
+
 def test_a_layer_that_the_loss_does_not_reach_has_no_gradient():
     model = nn.ModuleDict({"used": nn.Linear(3, 2), "unused": nn.Linear(3, 2)})
     model.forward = lambda x: model["used"](x)
