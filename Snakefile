@@ -4,6 +4,7 @@ On one machine: snakemake
 On a cluster:   snakemake --workflow-profile profiles/slurm
 """
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def grid():
     return {
         str(folder_of(chosen, seed)): (name, beta, seed)
         for name in names
-        for beta in [None, *config["betas"]]
+        for beta in [*map(float, config["betas"]), None]  # the experiment's own last: it names the run if both are one
         for chosen in [preset(name, config["scale"], beta=beta)]
         for seed in range(int(config["seeds"]))
     }
@@ -53,6 +54,11 @@ def arguments(folder):
     return f"{name} --scale {config['scale']} --seed {seed}" + (f" --beta {beta}" if beta is not None else "")
 
 
+# Without this, published results would be runs to make, too.
+wildcard_constraints:
+    folder="|".join(map(re.escape, GRID)),
+
+
 rule all:
     input:
         HTML / "index.html",
@@ -65,7 +71,7 @@ rule runs:
 
 rule run:
     output:
-        "{folder}/checksums.json",
+        update("{folder}/checksums.json"),  # an output would be deleted before the job: a finished run stays
     params:
         lambda wildcards: arguments(wildcards.folder),
     threads: 1

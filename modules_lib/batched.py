@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from modules_lib.fused import maybe_fused
@@ -28,6 +29,9 @@ BLOCK = 4_000_000
 class CannotBatchError(Exception):
     """The model does something with a masked parameter other than a linear layer over rows of the batch."""
 
+    def __init__(self, what: str):
+        super().__init__(f"{what}; such a model is masked slice by slice: leave `batched` at None or set it to False.")
+
 
 @dataclass
 class Draw:
@@ -39,6 +43,7 @@ class Draw:
     samples: int
     fuse: bool
     gradients: dict[Callable[..., None], Tensor] = field(default_factory=dict)  # kernel -> [N]
+    backward: int = -1  # which backward pass they are of
     reached: dict[int, int] = field(default_factory=dict)  # where gradients have come: first position -> size
 
     def masked(self, start: int, size: int) -> Tensor:
@@ -50,6 +55,8 @@ class Draw:
 
     def add_gradient(self, start: int, grads: Tensor) -> None:
         """Take in the gradients [K, size] of :meth:`masked`."""
+        if self.backward != (now := torch._C._current_graph_task_id()):
+            self.backward, self.gradients, self.reached = now, {}, {}  # an earlier pass may not have come to its end
         wanted = {logit_gradient: self.logits, weight_gradient: self.weights}
         at, logits, weights = piece(start, grads.shape[1], self.logits, self.weights)
         again = start in self.reached  # a layer that the model uses twice
@@ -85,6 +92,7 @@ class _Open(torch.autograd.Function):
         return tuple(weights.new_full((1,), float("nan")).expand(shape) for shape in shapes)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *_: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
         gradients = ctx.draw.take_gradients()
         return gradients.get(logit_gradient), gradients.get(weight_gradient), None, None
@@ -115,6 +123,7 @@ class _MaskedLinear(torch.autograd.Function):
         return out.view(*x.shape[:-1], outputs)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, *blocks = ctx.saved_tensors
         dy = dy.reshape(*rows.shape[:2], -1)  # [K, b, out]
@@ -153,8 +162,8 @@ class BatchedLinear(TorchFunctionMode):
         if function is F.linear and len(args) == 3 and id(args[1]) in self.starts:
             x, placeholder, bias = args
             if x.dim() < 2 or len(x) != self.batch or id(bias) in self.starts:
-                raise CannotBatchError
+                raise CannotBatchError("A linear layer is given other rows than those of the batch, or a masked bias")
             return _MaskedLinear.apply(x, placeholder, bias, self.draw, self.starts[id(placeholder)])
         if any(id(argument) in self.starts for argument in args):
-            raise CannotBatchError
+            raise CannotBatchError(f"A masked parameter is used by {getattr(function, '__name__', function)}")
         return function(*args, **(kwargs or {}))

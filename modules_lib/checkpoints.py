@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 
-def cannot_write(path: Path, error: OSError) -> RuntimeError:
+def cannot_write(path: Path, error: Exception) -> RuntimeError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return RuntimeError(
-        f"{path} cannot be written ({error.strerror}); make room or give access there, and the same command goes on "
+        f"{path} cannot be written ({reason}); make room or give access there, and the same command goes on "
         "from the last checkpoint."
     )
 
@@ -55,7 +56,7 @@ class Checkpoint:
         digest = hashlib.sha256(line)
         digest.update(content)
         last, previous = self.files
-        fresh = last.with_suffix(".writing")
+        fresh = last.with_suffix(f".{os.getpid()}.writing")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with fresh.open("wb") as file:

@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -53,7 +54,7 @@ def _finish(config: Config, seed: int, progress: Progress) -> Run:
         curves += curve
     rows = config.measure(model, masks) + rows + curves
     seconds = progress.elapsed + time.perf_counter() - clock
-    return runs.save(config, seed, model, masks, rows, provenance(progress.started, seconds))
+    return runs.save(config, seed, model, masks, rows, provenance(progress.code, progress.started, seconds))
 
 
 @contextlib.contextmanager
@@ -89,8 +90,16 @@ def execute(
         RuntimeError: a run failed; those that finished are kept, and so are checkpoints.
     """
     configs = [configs] if isinstance(configs, Config) else list(configs)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "The processes that train import your script anew, and it would start them again: put what it does under "
+            '`if __name__ == "__main__":`.'
+        )
     jobs = [(config, seed) for seed in _seeds(seeds) for config in configs]
-    missing = [_Job(*job) for job in jobs if runs.find_sound(*job) is None]
+    for job in jobs:
+        if runs.find(*job):
+            runs.set_aside_if_damaged(*job)
+    missing = [_Job(*job) for job in jobs if runs.find(*job) is None]
     if missing:
         runs.check_writable()
         _train(missing, _default_at_once() if at_once is None else check_count("at_once", at_once))
@@ -199,9 +208,11 @@ def _train(jobs: list[_Job], at_once: int) -> None:
                 job.end(part)
     finally:
         stop.set()  # what still runs saves a checkpoint
-        pool.shutdown(cancel_futures=True)
-        for job in jobs:
-            job.close()
+        try:
+            pool.shutdown(cancel_futures=True)
+        finally:  # whoever is impatient leaves no locks
+            for job in jobs:
+                job.close()
 
 
 def _show(reports: Any, running: dict[Future[None], tuple[_Job, str]]) -> None:
@@ -219,8 +230,8 @@ def _check(future: Future[None], job: _Job) -> None:
         future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
-            f"A process that made {job} or a run beside it was killed (often because memory ran out); free some memory "
-            "or take a smaller scale, and the same command goes on from the last checkpoint."
+            f"A process that made {job} or a run beside it was killed, often because memory ran out, or said above why "
+            "it ended: free some memory or take a smaller scale; the same command goes on from the last checkpoint."
         ) from error
     except Exception as error:
         reason = (str(error).splitlines() or ["no message"])[0]
@@ -232,9 +243,27 @@ _worker: dict[str, Any] = {}  # what a worker process has from its parent
 
 def _begin_worker(stop: Any, reports: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then sets `stop`
+    signal.signal(signal.SIGTERM, _end_worker)  # as a cluster ends what has had its time
     torch.set_num_threads(1)
     keep_freed_memory()
-    _worker.update(stop=stop, reports=reports, parent=os.getppid())
+    _worker.update(stop=stop, reports=reports, progress=None)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent is gone, after a checkpoint; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+    while True:
+        _end_worker()
+        time.sleep(SECONDS_BETWEEN_REPORTS)
+
+
+def _end_worker(*_: Any) -> None:
+    if _worker["progress"] is None:
+        os._exit(0)
+    _worker["progress"].stopping = True
 
 
 def _work(config: Config, seed: int, part: str) -> None:
@@ -247,16 +276,22 @@ def _work(config: Config, seed: int, part: str) -> None:
         if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
             last = time.monotonic()
             _worker["reports"].put((config, seed, loop, steps))
-            progress.stopping = _worker["stop"].is_set() or os.getppid() != _worker["parent"]
+            progress.stopping = progress.stopping or _worker["stop"].is_set()
 
     progress.tick = tick
-    with contextlib.suppress(KeyboardInterrupt):  # stopped: the parent is on its way out
+    _worker["progress"] = progress
+    try:
         if part == "all":
             _finish(config, seed, progress)
             return
         model, _ = config.train(seed, progress)
         if part != "weights":
             config.find_masks(model, seed, part, progress)
+    except KeyboardInterrupt:
+        if not _worker["stop"].is_set():
+            os._exit(1)  # not the parent's wish: it is to hear of it, if it is still there
+    finally:
+        _worker["progress"] = None
 
 
 def _default_at_once() -> int:

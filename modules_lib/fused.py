@@ -15,7 +15,9 @@ def maybe_fused(function: Callable[..., Any], fuse: bool) -> Callable[..., Any]:
 
 @functools.cache
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled for tensors of any size, or as it is where it cannot be compiled: the same numbers.
+    """The function compiled for tensors of any size, or as it is where it cannot be compiled.
+
+    The numbers are the same; sums may be rounded otherwise.
 
     The first call takes some seconds, less where the compiler's cache on disk has it.
     """

@@ -54,7 +54,8 @@ class MaskAdam:
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on."""
-        counts = torch.tensor([self.steps, self.masked.step])
+        batched = -1 if self.masked.batched is None else int(self.masked.batched)
+        counts = torch.tensor([self.steps, self.masked.step, batched])
         return {"logits": self.masked.logits, "mean": self.mean, "square": self.square, "counts": counts}
 
     @torch.no_grad()
@@ -62,4 +63,5 @@ class MaskAdam:
         self.masked.logits.copy_(state["logits"])
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
-        self.steps, self.masked.step = state["counts"].tolist()
+        self.steps, self.masked.step, batched = state["counts"].tolist()
+        self.masked.batched = None if batched < 0 else bool(batched)

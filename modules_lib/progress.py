@@ -14,6 +14,7 @@ from torch import Tensor
 
 from modules_lib.checkpoints import Checkpoint
 from modules_lib.checks import check_number
+from modules_lib.provenance import commit
 
 Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, value
 Tick = Callable[[str, int], object]  # (training loop, steps made in it so far)
@@ -50,6 +51,7 @@ class Progress:
         stopping: set this to end with a checkpoint after the step that is being made, by a KeyboardInterrupt.
         started: when the first loop was begun, in whichever process.
         elapsed: seconds of training in other processes.
+        code: the commits that made the parts, as at the beginning of each, and whether anything was changed in them.
     """
 
     tick: Tick = lambda name, steps: None
@@ -58,6 +60,7 @@ class Progress:
     stopping: bool = False
     started: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
     elapsed: float = 0.0
+    code: list[dict[str, Any]] = field(default_factory=lambda: [commit()])
 
     def loop(self, name: str, point: Point | None = None) -> Loop:
         """A training loop of this run."""
@@ -90,6 +93,7 @@ class Loop:
         self.rows[:], self.spent = record["rows"], record["seconds"]
         self.run.elapsed += self.spent
         self.run.started = min(self.run.started, record["started"])
+        self.run.code += [code for code in record["code"] if code not in self.run.code]
         self.run.tick(self.name, record["steps"])
         self.saved = time.monotonic()
         return record["steps"]
@@ -106,8 +110,8 @@ class Loop:
         since = time.monotonic() - self.saved
         if self.checkpoint and (made == of or self.run.stopping or since > self.run.seconds):
             self.spent += since
-            record = {"steps": made, "rows": self.rows, "started": self.run.started, "seconds": round(self.spent, 3)}
-            self.checkpoint.save(record, training.state())
+            about = {"started": self.run.started, "seconds": round(self.spent, 3), "code": self.run.code}
+            self.checkpoint.save({"steps": made, "rows": self.rows, **about}, training.state())
             self.saved = time.monotonic()
         if self.run.stopping:
             raise KeyboardInterrupt

@@ -12,10 +12,16 @@ from modules_lib.device import device
 from modules_lib.masked import native_bfloat16
 
 
-def provenance(started: str, seconds: float) -> dict[str, Any]:
-    """Library, commit, software, hardware, start (UTC), and seconds that one thread took for all parts of the run."""
+def provenance(code: list[dict[str, Any]], started: str, seconds: float) -> dict[str, Any]:
+    """Library, commit, software, hardware, start (UTC), and seconds that one thread took for all parts of the run.
+
+    Args:
+        code: what :func:`commit` gave when each part was begun; several commits are named with commas.
+    """
+    commits = sorted({part["commit"] for part in code if part["commit"]})
+    made_by = {"commit": ", ".join(commits) or None, "dirty": any(part["dirty"] for part in code) if commits else None}
     timing = {"started": started, "seconds": round(seconds, 1)}
-    return {"library": version("modules_lib"), **commit(), **provenance_of_machine(), **timing}
+    return {"library": version("modules_lib"), **made_by, **provenance_of_machine(), **timing}
 
 
 def provenance_of_machine() -> dict[str, Any]:

@@ -83,9 +83,12 @@ def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
             continue
         staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
         staging.mkdir(parents=True)
-        for name in TEXT_FILES:
-            shutil.copyfile(run.folder / name, staging / name)
-        seal(staging, run.name)
-        staging.rename(target)
+        try:
+            for name in TEXT_FILES:
+                shutil.copyfile(run.checked(name), staging / name)
+            seal(staging, run.name)
+            staging.rename(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
         copied.append(target)
     return copied

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -95,11 +96,11 @@ class Run:
         return json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
 
     def masks(self, stage: str) -> Masks:
-        return Masks.load(self._checked(f"masks/{stage}.safetensors"))
+        return Masks.load(self.checked(f"masks/{stage}.safetensors"))
 
     def load_weights(self, model: nn.Module) -> nn.Module:
         """Put the trained weights into a model of the run's architecture; returns it in evaluation mode."""
-        path = self._checked("weights.safetensors")
+        path = self.checked("weights.safetensors")
         try:
             load_model(model, path)
         except RuntimeError as error:
@@ -115,21 +116,21 @@ class Run:
         problems = []
         for name in names:
             try:
-                self._checked(name)
+                self.checked(name)
             except ValueError as error:
                 problems.append(str(error))
         return problems
 
     def _text(self, name: str) -> str:
-        return self._checked(name).read_text(encoding="utf8")
+        return self.checked(name).read_text(encoding="utf8")
 
-    def _checked(self, name: str) -> Path:
-        """The path of a file that is as it was stored."""
+    def checked(self, name: str) -> Path:
+        """The path of a file that is as it was stored; a ValueError if it is not."""
         path = self.folder / name
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise self._damaged(path, error.strerror) from error
         if self._checksums().get(name) != digest:
             raise self._damaged(path, "its content is not what was stored")
@@ -142,7 +143,7 @@ class Run:
             name, files = stored["run"], dict(stored["sha256"])
             if files.pop("checksums.json") != _digest_of_digests(name, files):
                 raise ValueError
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise self._damaged(path, error.strerror) from error
         except (ValueError, TypeError, KeyError) as error:
             raise self._damaged(path, "its content is not what was stored") from error
@@ -164,18 +165,15 @@ def find(config: Config, seed: int) -> Run | None:
     return Run(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 
-def find_sound(config: Config, seed: int) -> Run | None:
-    """:func:`find`, with every file checked: a damaged run is named and moved aside, to be made again."""
-    run = find(config, seed)
-    if run is None:
-        return None
-    problems = run.damage()
-    if not problems:
-        return run
-    aside = run.folder.with_name(f"{run.folder.name}.damaged-{uuid.uuid4().hex[:8]}")
-    run.folder.rename(aside)
-    warnings.warn(f"{problems[0]} It was moved to {aside} and is made again.", stacklevel=2)
-    return None
+def set_aside_if_damaged(config: Config, seed: int) -> None:
+    """Check every file of a finished run; one that is damaged is named and moved aside, to be made again."""
+    with lock(config, seed):
+        run = find(config, seed)
+        problems = run.damage() if run else []
+        if run and problems:
+            aside = run.folder.with_name(f"{run.folder.name}.damaged-{uuid.uuid4().hex[:8]}")
+            run.folder.rename(aside)
+            warnings.warn(f"{problems[0]} It was moved to {aside} and is made again.", stacklevel=2)
 
 
 def lock(config: Config, seed: int) -> FileLock:
@@ -220,14 +218,26 @@ def save(
         for stage, mask in masks.items():
             mask.save(staging / "masks" / f"{stage}.safetensors", model)
         seal(staging, Run(target).name)
+        _flush(staging)
         if find(config, seed) is None:
             staging.rename(target)  # which may be there if it is empty
-    except OSError as error:
+            _flush(target.parent)
+    except (OSError, SafetensorError) as error:
         raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     shutil.rmtree(target.with_name(f"{target.name}.partial"), ignore_errors=True)
     return Run(target)
+
+
+def _flush(folder: Path) -> None:
+    """Have everything in a folder on the disk, before the checkpoints that could make it again are dropped."""
+    for path in (folder, *folder.rglob("*")) if folder.name.startswith(".") else (folder,):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def seal(folder: Path, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from modules_lib.fused import maybe_fused
 from modules_lib.noise import mask_noise
@@ -100,6 +101,7 @@ class _MaskWeights(torch.autograd.Function):
         return tuple(unflatten(pieces[i][k], shape) for k in range(samples) for i, shape in enumerate(shapes))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         to_logits = _gathered(ctx, logit_gradient, grads) if ctx.needs_input_grad[0] else None
         to_weights = _gathered(ctx, weight_gradient, grads) if ctx.needs_input_grad[1] else None

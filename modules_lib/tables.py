@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -46,14 +47,16 @@ def store() -> pd.DataFrame:
     """Every run in the store, finished or not."""
     rows = []
     for run in stored(runs_folder()):
-        try:
-            config, about = read_config(run.config()), run.provenance()
-            state = {"settings": _settings(config), "seconds": about["seconds"], "started": about["started"]}
-        except ValueError:
+        if run.damage():
             state = {"settings": "damaged: `check` says more"}
+        else:
+            about = run.provenance()
+            state = {"settings": _settings(run.config()), "seconds": about["seconds"], "started": about["started"]}
         rows.append({"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **state})
     for path in sorted(runs_folder().glob("*/*/seed-*.partial")):
         seed = path.name.removeprefix("seed-").removesuffix(".partial")
+        if path.with_name(f"seed-{seed}").exists():
+            continue  # left over by a process that was killed at its very end
         rows.append(
             {
                 "experiment": path.parent.parent.name,
@@ -75,8 +78,12 @@ def _made(path: Path) -> str:
         return f"{path.stem} damaged"
 
 
-def _settings(config: Config) -> str:
+def _settings(stored: dict[str, Any]) -> str:
     """The scale, or what differs from the nearest preset."""
+    try:
+        config = read_config(stored)
+    except ValueError as error:
+        return f"of another version: {error}"
     scale = scale_of(config)
     if scale != "custom":
         return scale

@@ -42,6 +42,11 @@ class MixesRows(nn.Module):
         return self.inner(x - x.mean(0))
 
 
+class MixesRowsALittle(MixesRows):
+    def forward(self, x):
+        return 20 + 0.2 * super().forward(x)
+
+
 class UsesTheWeight(nn.Module):
     def __init__(self):
         super().__init__()
@@ -68,6 +73,7 @@ RIGHT = {
 WRONG = {
     "time first": (TimeFirst, (BATCH, BATCH, 5)),
     "mixes rows": (MixesRows, (BATCH, 5)),
+    "mixes rows a little": (MixesRowsALittle, (BATCH, 5)),
     "uses the weight": (UsesTheWeight, (BATCH, 5)),
     "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), (BATCH, BATCH, 4)),
     "lstm": (lambda: Reader(nn.LSTM), (BATCH, 3, 5)),
@@ -134,6 +140,48 @@ def test_a_second_backward_pass_gives_the_same_gradient():
     first, masked.logits.grad = masked.logits.grad, None
     loss.backward()
     assert torch.equal(masked.logits.grad, first)
+
+
+def test_a_partial_backward_pass_leaves_nothing_behind():
+    gradients = []
+    for batched_ in (False, True):
+        torch.manual_seed(0)
+        x = torch.randn(4, 5, requires_grad=True)
+        masked = MaskedModel(FNN(5, [7], 3), 2, batched=batched_)
+        loss = masked(x).square().sum()
+        torch.autograd.grad(loss, x, retain_graph=True)
+        loss.backward()
+        gradients.append(masked.logits.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_what_the_first_batch_happens_to_be_does_not_matter():
+    masked = MaskedModel(MixesRows(), 2)
+    masked(torch.zeros(4, 5))
+    assert not masked.batched
+    masked = MaskedModel(FNN(5, [7], 3), 2)
+    with pytest.raises(ValueError, match="batch of 3 cannot be cut"):
+        masked(torch.zeros(3, 5))
+    masked(torch.zeros(4, 5))
+    assert masked.batched and masked.step == 1
+
+
+def test_inputs_may_come_in_a_dict():
+    class Named(nn.Linear):
+        def forward(self, inputs):
+            return {"out": super().forward(inputs["x"])}
+
+    x = torch.randn(4, 5)
+    at_once, by_slices = (MaskedModel(Named(5, 3), 2, batched=b) for b in (None, False))
+    by_slices.model.load_state_dict(at_once.model.state_dict())
+    by_slices.weights.copy_(at_once.weights)
+    torch.testing.assert_close(at_once({"x": x}), by_slices({"x": x}))
+    assert at_once.batched
+
+
+def test_asking_for_one_pass_where_it_is_wrong_says_why():
+    with pytest.raises(batched.CannotBatchError, match="used by conv2d; .* leave `batched` at None"):
+        MaskedModel(nn.Conv2d(3, 4, 3), 2, batched=True)(torch.randn(4, 3, 5, 5))
 
 
 def test_inputs_receive_their_gradient():

@@ -28,7 +28,7 @@ def test_a_beta_that_is_no_number_of_at_least_zero_is_refused(beta):
         ({"mask_lr": 0}, "mask_lr is 0; it must be a number above 0"),
         ({"network": "cnn"}, "Unknown network 'cnn'; the networks are fnn, lstm"),
         ({"hidden": ()}, "hidden is .* at least one layer"),
-        ({"hidden": 5}, "hidden is .* at least one layer"),
+        ({"hidden": 5}, "hidden is 5; .* at least one layer"),
         ({"start": math.nan}, "start is nan; it must be a number that is finite"),
         ({"repeats": 0}, "repeats is 0"),
         ({"colour": 1}, "addmul-fnn has no setting 'colour'; its settings are batch"),

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -149,12 +150,57 @@ def test_two_processes_make_a_run_once(tmp_path):
     assert all(str(run.folder) in stdout for stdout, _ in outputs) and not run.damage()
 
 
+def start_training(folder, seconds):
+    """A laptop run in a process group of its own, some steps after its beginning."""
+    process = start("run", "addmul-fnn", MODULES_RUNS=str(folder), MODULES_CHECKPOINT=seconds)
+    wait_for(lambda: psutil.Process(process.pid).children(recursive=True), "a worker")
+    if seconds == "0":
+        wait_for(lambda: list(folder.glob("*/*/seed-0.partial/weights.previous")), "two checkpoints")
+    else:
+        wait_for(lambda: b"weights" in os.read(process.stdout.fileno(), 4096), "progress")
+    return process
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {what} in vain"
+        time.sleep(0.05)
+
+
+def test_a_worker_whose_parent_is_killed_saves_a_checkpoint_and_ends(tmp_path):
+    process = start_training(tmp_path, "1000")
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    wait_for(lambda: not any(worker.is_running() for worker in workers), "the workers to end")
+    process.communicate()
+    assert list(tmp_path.glob("*/*/seed-0.partial/weights.checkpoint"))
+
+
+def test_sigterm_to_the_whole_group_leaves_a_checkpoint(tmp_path):
+    process = start_training(tmp_path, "1000")
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and "goes on" in errors and "Traceback" not in errors, errors
+    assert list(tmp_path.glob("*/*/seed-0.partial/weights.checkpoint"))
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from modules_lib.execute import execute\nfrom tests.test_resume import TINY\nexecute(TINY, 1)\n")
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode != 0 and 'if __name__ == "__main__"' in result.stderr
+
+
 @pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, wish):
-    process = start("run", "addmul-fnn", MODULES_RUNS=str(tmp_path), MODULES_CHECKPOINT="0")
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/*/seed-0.partial/weights.previous")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start_training(tmp_path, "0")
     process.send_signal(wish)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and "goes on" in errors and "Traceback" not in errors

@@ -109,8 +109,9 @@ def test_a_damaged_file_is_named_never_read_and_made_again(store, name, how):
         READERS[name](run)
     assert run.damage() and not runs.find(TINY, 1).damage()
     with pytest.warns(UserWarning, match=f"{name} is damaged.*moved to .*damaged.* made again"):
-        assert runs.find_sound(TINY, 0) is None
-    assert not runs.find(TINY, 0) and runs.find_sound(TINY, 1)
+        runs.set_aside_if_damaged(TINY, 0)
+    runs.set_aside_if_damaged(TINY, 1)
+    assert not runs.find(TINY, 0) and runs.find(TINY, 1)
     assert [path for path in run.folder.parent.iterdir() if "seed-0.damaged" in path.name]  # nothing is deleted
     assert [run.seed for run in runs.stored(store)] == [1]
 
@@ -158,6 +159,15 @@ def test_publishing_copies_text_and_refuses_to_change_it(store, tmp_path, monkey
     runs.seal(published[0].folder, published[0].name)
     with pytest.raises(ValueError, match="published with other numbers"):
         results.publish(found)
+
+
+def test_damaged_numbers_are_not_published(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_RESULTS", str(tmp_path / "results"))
+    run = _with_provenance(runs.find(TINY, 0), dirty=False)
+    damage(run.folder / "metrics.jsonl", "flipped")
+    with pytest.raises(ValueError, match="metrics.jsonl is damaged"):
+        results.publish([run])
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
 
 
 def test_results_do_not_depend_on_what_runs_beside(finished, monkeypatch, tmp_path):

@@ -19,10 +19,19 @@ from tools.render import executed, render
 DURATION = {"smoke": "about 1 minute", "laptop": "about 3 minutes on 2 cores", "paper": "a day, less on a GPU"}
 
 
+def finished(command: list[str]) -> int:
+    """Run a command to its end and return its exit code; on Ctrl-C, which reaches it too, it is given time to end."""
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
 def train(scale: str) -> None:
     """Train what the chapters show, here in the terminal; a run that is finished already is only loaded."""
-    command = [sys.executable, "-m", "modules_lib", "run", "--scale", scale, "all"]
-    code = subprocess.run(command, cwd=ROOT).returncode
+    code = finished([sys.executable, "-m", "modules_lib", "run", "--scale", scale, "all"])
     if code:
         raise BookError(f"training stopped (exit code {code}): mend what it says above; finished runs are kept")
 
@@ -78,12 +87,13 @@ def fold_parameters(path: Path) -> None:
 def execute(name: str, target: Path, given: dict) -> None:
     """Run one chapter into `target`, which is written even when a cell fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".stopped.ipynb")  # what is up to date is known by the target's date
     terminal = sys.stderr.isatty()
     began = time.monotonic()
     try:
         papermill.execute_notebook(
             str(source(name)),
-            str(target),
+            str(unfinished),
             parameters={key: value for key, value in given.items() if key in parameters_of(name)},
             kernel_name="python3",
             cwd=str(source(name).parent),  # as in JupyterLab and nbval
@@ -94,8 +104,9 @@ def execute(name: str, target: Path, given: dict) -> None:
         lines = [f"  {line}" for line in error.source.strip().splitlines()]
         print(f"{name}, cell [{error.exec_count}]:\n" + "\n".join(lines), file=sys.stderr)
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-        raise BookError(f"{name} failed with {reason}; the run up to there is {target}") from None
-    fold_parameters(target)
+        raise BookError(f"{name} failed with {reason}; the run up to there is {unfinished}") from None
+    fold_parameters(unfinished)
+    unfinished.replace(target)
     print(f"{name:<20} {time.monotonic() - began:6.1f} s", flush=True)
 
 
@@ -108,8 +119,7 @@ def build(scale: str, given: dict) -> None:
     sys.stdout.flush()
     train(scale)
     config = [f"scale={scale}", f"parameters={json.dumps(given)}"]
-    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--config", *config]
-    if subprocess.run(command, cwd=ROOT).returncode:
+    if finished([sys.executable, "-m", "snakemake", "--quiet", "progress", "rules", "--config", *config]):
         raise BookError("the book is not complete: mend what it says above, and run make book again")
 
 

@@ -39,10 +39,12 @@ class AddMul(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "hidden", tuple(self.hidden) if isinstance(self.hidden, list | tuple) else ())
+        if isinstance(self.hidden, list):
+            object.__setattr__(self, "hidden", tuple(self.hidden))
         check_count("repeats", self.repeats)
         check_choice("network", self.network, ("fnn", "lstm"))
-        if not self.hidden or any(not isinstance(n, int) or n < 1 for n in self.hidden):
+        layers = self.hidden if isinstance(self.hidden, tuple) else ()
+        if not layers or any(not isinstance(n, int) or n < 1 for n in layers):
             raise ValueError(f"hidden is {self.hidden!r}; it must list at least one layer of at least one unit.")
         if self.network == "lstm" and len(set(self.hidden)) > 1:
             raise ValueError(f"hidden is {self.hidden!r}; the layers of an LSTM have one size.")

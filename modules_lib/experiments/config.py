@@ -56,14 +56,15 @@ class Config(ABC):
 
     def __post_init__(self) -> None:
         for name in ("batch", "weight_steps", "mask_steps", "samples"):
-            check_count(name, getattr(self, name))
+            object.__setattr__(self, name, check_count(name, getattr(self, name)))
         for name in ("weight_lr", "mask_lr", "clip"):
             check_number(name, getattr(self, name), "1e-3", above=True)
         check_number("start", self.start, "2.0", least=-math.inf)
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
         check_choice("precision", self.precision, PRECISIONS)
         check_slices(self.batch, self.samples)
-        object.__setattr__(self, "beta", float(self.beta))
+        for name in ("weight_lr", "mask_lr", "clip", "start", "beta"):  # 1 and 1.0 are one setting: one hash
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     @abstractmethod
