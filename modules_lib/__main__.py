@@ -152,7 +152,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's end of time is like Ctrl-C
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="modules_lib", config=(tyro.conf.OmitArgPrefixes,))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:  # the last: what may not be read, by name
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("\nStopped. Finished runs are kept; the same command goes on from the last checkpoint of the others.")
