@@ -88,7 +88,7 @@ def test_papermill_stops_at_a_bad_parameter_before_training(tmp_path, parameter,
 def test_the_book_refuses_parameters_and_chapters_that_do_not_exist():
     result = run_module("tools.book", "build", "--scale", "smoke", "-p", "betta", "1e-4")
     assert result.returncode != 0 and 'no chapter has a parameter "betta"' in result.stderr and "beta" in result.stderr
-    result = run_module("tools.book", "build", "--scale", "smoke", "chapter9")
+    result = run_module("tools.book", "execute", "--scale", "smoke", "chapter9")
     assert result.returncode != 0 and 'no chapter "chapter9"' in result.stderr
 
 

@@ -8,11 +8,11 @@ from tests.conftest import ROOT, run_module
 from tools.chapters import all_chapters, source
 
 
-def to_do(built_book, *config):
+def to_do(built_book, *config, options=()):
     """The jobs that a dry run announces, by rule."""
     folder = built_book.parents[1]
     places = {"MODULES_OUTPUT": str(folder), "MODULES_RUNS": str(folder / "runs")}
-    result = run_module("snakemake", "--dry-run", "--config", "scale=smoke", *config, **places)
+    result = run_module("snakemake", "--dry-run", *options, "--config", "scale=smoke", *config, **places)
     assert result.returncode == 0, result.stderr
     text = result.stdout + result.stderr
     stats = text.partition("Job stats:")[2].partition("\n\n")[0]
@@ -37,7 +37,8 @@ def test_a_changed_chapter_is_executed_alone(built_book):
     before = path.stat()
     try:
         os.utime(path)
-        todo = to_do(built_book)
+        # By date alone: snakemake sees that the content is still the same and would leave the chapter as it is.
+        todo = to_do(built_book, options=("--max-checksum-file-size", "0"))
     finally:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "run" not in todo and (todo["chapter"], todo["pages"]) == (1, 1)
