@@ -10,18 +10,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import papermill
 
 from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
-from tools.render import executed, render
+from tools.render import EXECUTED, HTML, executed, render
 
 DURATION = {"smoke": "about 1 minute", "laptop": "about 3 minutes on 2 cores", "paper": "a day, less on a GPU"}
 
 
-def finished(command: list[str]) -> int:
+def finished(command: list[str], errors: IO[str] | None = None) -> int:
     """Run a command to its end and return its exit code; on Ctrl-C, which reaches it too, it is given time to end."""
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=errors)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -119,8 +120,14 @@ def build(scale: str, given: dict) -> None:
     sys.stdout.flush()
     train(scale)
     config = [f"scale={scale}", f"parameters={json.dumps(given)}"]
-    if finished([sys.executable, "-m", "snakemake", "--quiet", "progress", "rules", "--config", *config]):
-        raise BookError("the book is not complete: mend what it says above, and run make book again")
+    log = EXECUTED.parent / "snakemake.log"  # what it does, step by step, is for who wants to know
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf8") as file:
+        code = finished([sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", *config], file)
+    if code:
+        print("\n".join(log.read_text(encoding="utf8").splitlines()[-30:]), file=sys.stderr)
+        raise BookError(f"the book is not complete: mend what it says above (all of it: {log}), then make book")
+    print(f"The book: {(HTML / 'index.html').as_uri()}")
 
 
 def run(scale: str, names: list[str], given: dict) -> None:
