@@ -28,7 +28,6 @@ from benchmarks.plain import CellLSTM, HardConcreteModel, PlainMaskedModel, hard
 from modules_lib.data import arithmetic
 from modules_lib.device import device
 from modules_lib.masked import MaskedModel
-from modules_lib.memory import keep_freed_memory
 from modules_lib.models import CNN, FNN, RepeatLSTM
 from modules_lib.provenance import provenance_of_machine
 from modules_lib.results import results_folder
@@ -122,8 +121,6 @@ def timed(function: Callable[[], object]) -> float:
 
 def serve(kind: str, number: int, precision: str, turns: Connection) -> None:
     """A process that makes a step whenever it is its turn and answers with milliseconds and its peak in megabytes."""
-    if kind == "fast":
-        keep_freed_memory()  # as the processes do that make runs
     step = stepper(kind, CASES[number], precision)
     step()
     step()

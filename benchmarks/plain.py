@@ -18,19 +18,26 @@ from modules_lib.masks import Masks
 from modules_lib.sampling import gumbel_sigmoid, straight_through
 
 
-class PlainMaskedModel(nn.Module):
-    """What :class:`modules_lib.MaskedModel` computes, written plainly. The model must be one that vmap can batch."""
+class _WithLogits(nn.Module):
+    """A frozen model and a logit for each of its weights."""
 
     model: nn.Module
 
-    def __init__(self, model: nn.Module, samples: int = 4, start: float = 2.0):
+    def __init__(self, model: nn.Module, start: float):
         super().__init__()
         where = weights_only(model)
         self.__dict__["model"] = model.eval()
-        self.samples = samples
         self.weights = {name: p.detach() for name, p in model.named_parameters() if where(name)}
         self.frozen = {name: p.detach() for name, p in model.named_parameters() if not where(name)}
         self.logits = nn.ParameterList(torch.full_like(weight, start) for weight in self.weights.values())
+
+
+class PlainMaskedModel(_WithLogits):
+    """What :class:`modules_lib.MaskedModel` computes, written plainly. The model must be one that vmap can batch."""
+
+    def __init__(self, model: nn.Module, samples: int = 4, start: float = 2.0):
+        super().__init__(model, start)
+        self.samples = samples
 
     def forward(self, x: Tensor) -> Tensor:
         masked = {}
@@ -63,19 +70,12 @@ def plain_step(
     return data_loss.detach()
 
 
-class HardConcreteModel(nn.Module):
+class HardConcreteModel(_WithLogits):
     """The mask of peers: hard concrete (Louizos et al., 2018, equations 10 to 12), one sample a batch, by autograd."""
 
-    model: nn.Module
-
     def __init__(self, model: nn.Module, start: float = 2.0, beta: float = 2 / 3, low: float = -0.1, high: float = 1.1):
-        super().__init__()
-        where = weights_only(model)
-        self.__dict__["model"] = model.eval()
+        super().__init__(model, start)
         self.beta, self.low, self.high = beta, low, high
-        self.weights = {name: p.detach() for name, p in model.named_parameters() if where(name)}
-        self.frozen = {name: p.detach() for name, p in model.named_parameters() if not where(name)}
-        self.logits = nn.ParameterList(torch.full_like(weight, start) for weight in self.weights.values())
 
     def forward(self, x: Tensor) -> Tensor:
         masked = {}

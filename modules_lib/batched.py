@@ -1,7 +1,8 @@
 """All K samples at once for networks of linear layers: one pass over the whole batch, one batched product a layer.
 
 Running the model once over K slices is right where every layer treats the rows of a batch alike and keeps their
-order. That cannot be seen from outside, so :func:`runs_batched` tries it; other models are run slice by slice.
+order. That cannot be seen from outside, so a MaskedModel tries it with its first batch; other models are run slice by
+slice.
 
 Each layer is sampled in blocks of rows that fit the processor's cache: a block of masked weights is multiplied right
 after it is made, and a block of gradients is summed up over the samples right after it is made.
@@ -20,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from modules_lib.fused import maybe_fused
-from modules_lib.sampling import logit_gradient, masked, piece, weight_gradient
+from modules_lib.sampling import draw_masked, logit_gradient, piece, weight_gradient
 
 # Masked weights of all samples in a block. 8 MB of bfloat16; a core's share of the last cache is some megabytes.
 BLOCK = 4_000_000
@@ -48,10 +49,7 @@ class Draw:
 
     def masked(self, start: int, size: int) -> Tensor:
         """[K, size]: the masked weights from a position on."""
-        out = self.weights.new_empty((self.samples, size))
-        at, logits, weights = piece(start, size, self.logits, self.weights)
-        maybe_fused(masked, self.fuse)(logits, weights, self.keys, at, [row.detach() for row in out])
-        return out
+        return draw_masked(self.logits, self.weights, self.keys, self.samples, start, size, self.fuse)
 
     def add_gradient(self, start: int, grads: Tensor) -> None:
         """Take in the gradients [K, size] of :meth:`masked`."""

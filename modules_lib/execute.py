@@ -27,7 +27,7 @@ from modules_lib.experiments.config import Config
 from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.progress import Progress, Rows
-from modules_lib.provenance import provenance
+from modules_lib.provenance import commit, provenance
 from modules_lib.runs import Run
 
 SECONDS_BETWEEN_REPORTS = 0.25
@@ -38,14 +38,19 @@ def make(config: Config, seed: int, progress: Progress) -> Run:
 
     Where another process is making it, that one is waited for.
     """
+    _keep(progress, config, seed)
     with _held(runs.lock(config, seed), progress):
         return runs.find(config, seed) or _finish(config, seed, progress)
+
+
+def _keep(progress: Progress, config: Config, seed: int) -> None:
+    """Give a part of a run, at its beginning, its checkpoints and the name of the code that makes it."""
+    progress.checkpoint, progress.code = functools.partial(runs.checkpoint, config, seed), [commit()]
 
 
 def _finish(config: Config, seed: int, progress: Progress) -> Run:
     """All parts of a run; those that have been made, here or in other processes, are taken from their checkpoints."""
     clock = time.perf_counter()
-    progress.checkpoint = functools.partial(runs.checkpoint, config, seed)
     model, rows = config.train(seed, progress)
     masks: dict[str, Masks] = {}
     curves: Rows = []
@@ -269,7 +274,8 @@ def _end_worker(*_: Any) -> None:
 def _work(config: Config, seed: int, part: str) -> None:
     """In a worker process: make one part of a run, from the checkpoints of those before it."""
     last = 0.0
-    progress = Progress(checkpoint=functools.partial(runs.checkpoint, config, seed))
+    progress = Progress()
+    _keep(progress, config, seed)
 
     def tick(loop: str, steps: int) -> None:
         nonlocal last

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from modules_lib.checkpoints import Checkpoint
 from modules_lib.checks import check_number
-from modules_lib.provenance import commit
 
 Rows = list[dict[str, Any]]  # tidy measurements: stage, layer, task, metric, value
 Tick = Callable[[str, int], object]  # (training loop, steps made in it so far)
@@ -32,8 +31,10 @@ def checkpoint_seconds() -> float:
         raise ValueError(f"MODULES_CHECKPOINT is {given!r}; it must be a number of seconds, for example 120.") from None
 
 
-class Resumable(Protocol):
-    """A training that can be stopped and gone on with: all of its state as named tensors."""
+class Training(Protocol):
+    """What updates weights or logits once a step, and can be stopped and gone on with: its state as named tensors."""
+
+    def step(self) -> None: ...
 
     def state(self) -> dict[str, Tensor]: ...
 
@@ -51,7 +52,8 @@ class Progress:
         stopping: set this to end with a checkpoint after the step that is being made, by a KeyboardInterrupt.
         started: when the first loop was begun, in whichever process.
         elapsed: seconds of training in other processes.
-        code: the commits that made the parts, as at the beginning of each, and whether anything was changed in them.
+        code: the commits that made the parts, as at the beginning of each, and whether anything was changed in them;
+            empty where nobody will ask.
     """
 
     tick: Tick = lambda name, steps: None
@@ -60,7 +62,7 @@ class Progress:
     stopping: bool = False
     started: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
     elapsed: float = 0.0
-    code: list[dict[str, Any]] = field(default_factory=lambda: [commit()])
+    code: list[dict[str, Any]] = field(default_factory=list)
 
     def loop(self, name: str, point: Point | None = None) -> Loop:
         """A training loop of this run."""
@@ -83,7 +85,7 @@ class Loop:
     saved: float = field(default_factory=time.monotonic)
     spent: float = 0.0
 
-    def begin(self, training: Resumable) -> int:
+    def begin(self, training: Training) -> int:
         """Bring the training to its last checkpoint; returns the number of steps that are made already."""
         found = self.checkpoint.load() if self.checkpoint else None
         if found is None:
@@ -98,7 +100,7 @@ class Loop:
         self.saved = time.monotonic()
         return record["steps"]
 
-    def after(self, made: int, of: int, loss: Tensor, training: Resumable) -> None:
+    def after(self, made: int, of: int, loss: Tensor, training: Training) -> None:
         """To be called after every step, with the number of steps made and how many there are.
 
         Raises:

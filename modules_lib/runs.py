@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from modules_lib.experiments.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
+NOT_A_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 TEXT_FILES = ("config.json", "provenance.json", "metrics.jsonl")
 
 
@@ -128,9 +129,8 @@ class Run:
         """The path of a file that is as it was stored; a ValueError if it is not."""
         path = self.folder / name
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            digest = _digest(path)
+        except NOT_A_FILE as error:
             raise self._damaged(path, error.strerror) from error
         if self._checksums().get(name) != digest:
             raise self._damaged(path, "its content is not what was stored")
@@ -143,7 +143,7 @@ class Run:
             name, files = stored["run"], dict(stored["sha256"])
             if files.pop("checksums.json") != _digest_of_digests(name, files):
                 raise ValueError
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        except NOT_A_FILE as error:
             raise self._damaged(path, error.strerror) from error
         except (ValueError, TypeError, KeyError) as error:
             raise self._damaged(path, "its content is not what was stored") from error
@@ -189,8 +189,7 @@ def lock(config: Config, seed: int) -> FileLock:
 def checkpoint(config: Config, seed: int, loop: str) -> Checkpoint:
     """Where a training loop of an unfinished run keeps its state."""
     folder = folder_of(config, seed)
-    run = "/".join(folder.parts[-3:])
-    return Checkpoint(folder.with_name(f"{folder.name}.partial"), loop, {"run": run})
+    return Checkpoint(folder.with_name(f"{folder.name}.partial"), loop, {"run": Run(folder).name})
 
 
 def save(
@@ -218,7 +217,7 @@ def save(
         for stage, mask in masks.items():
             mask.save(staging / "masks" / f"{stage}.safetensors", model)
         seal(staging, Run(target).name)
-        _flush(staging)
+        _flush(staging, *staging.rglob("*"))
         if find(config, seed) is None:
             staging.rename(target)  # which may be there if it is empty
             _flush(target.parent)
@@ -230,9 +229,9 @@ def save(
     return Run(target)
 
 
-def _flush(folder: Path) -> None:
-    """Have everything in a folder on the disk, before the checkpoints that could make it again are dropped."""
-    for path in (folder, *folder.rglob("*")) if folder.name.startswith(".") else (folder,):
+def _flush(*paths: Path) -> None:
+    """Have files and folders on the disk, before the checkpoints that could make them again are dropped."""
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -245,11 +244,15 @@ def seal(folder: Path, name: str) -> None:
     digests = {}
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "checksums.json"]
     for path in sorted(files):
-        with path.open("rb") as file:
-            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.relative_to(folder).as_posix()] = _digest(path)
     digests["checksums.json"] = _digest_of_digests(name, digests)
     content = json.dumps({"run": name, "sha256": digests}, indent=1)
     (folder / "checksums.json").write_text(content + "\n", encoding="utf8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of_digests(name: str, digests: dict[str, str]) -> str:

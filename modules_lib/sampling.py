@@ -86,6 +86,16 @@ def piece(start: int, size: int, *tensors: Tensor) -> list[Tensor]:
     return [at, *(tensor[start : start + size].detach() for tensor in tensors)]
 
 
+def draw_masked(
+    logits: Tensor, weights: Tensor, keys: Tensor, samples: int, start: int, size: int, fuse: bool
+) -> Tensor:
+    """[K, size]: the weights from position ``start`` on under K samples."""
+    out = weights.new_empty((samples, size))
+    at, logits, weights = piece(start, size, logits, weights)
+    maybe_fused(masked, fuse)(logits, weights, keys, at, [row.detach() for row in out])
+    return out
+
+
 class _MaskWeights(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -93,9 +103,7 @@ class _MaskWeights(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, weights, keys)
         ctx.samples, ctx.shapes, ctx.fuse = samples, shapes, fuse
-        out = weights.new_empty((samples, len(weights)))  # [K, N]
-        at, all_logits, all_weights = piece(0, len(logits), logits, weights)
-        maybe_fused(masked, fuse)(all_logits, all_weights, keys, at, [row.detach() for row in out])
+        out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse)  # [K, N]
         pieces = out.split([shape.numel() for shape in shapes], 1)
         # One output for each parameter and sample: their gradients then come as they are, without being put together.
         return tuple(unflatten(pieces[i][k], shape) for k in range(samples) for i, shape in enumerate(shapes))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from modules_lib.checks import check_count, check_number
 from modules_lib.masked import MaskedModel
 from modules_lib.optimizer import MaskAdam
-from modules_lib.progress import Loop, random_state, set_random_state
+from modules_lib.progress import Loop, Training, random_state, set_random_state
 
 Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
@@ -29,26 +29,25 @@ def train_weights(
 ) -> nn.Module:
     """Train a model's weights with Adam on the whole task; returns it in evaluation mode."""
     check_count("steps", steps)
-    loop = loop or Loop()
     model.train()
-    training = _WeightTraining(model, lr)
-    for step in range(loop.begin(training), steps):
-        inputs, targets = batch(step)
-        data_loss = loss(model(inputs), targets)
-        training.optimizer.zero_grad()
-        data_loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
-        training.optimizer.step()
-        loop.after(step + 1, steps, data_loss, training)
+    for _ in _steps(model, _WeightTraining(model, lr, clip), batch, loss, steps, loop):
+        pass
     return model.eval()
 
 
 class _WeightTraining:
     """All that a step of weight training depends on, as tensors."""
 
-    def __init__(self, model: nn.Module, lr: float):
-        self.model = model
+    def __init__(self, model: nn.Module, lr: float, clip: float):
+        self.model, self.clip = model, clip
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Update the weights from their gradients, which are then dropped."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         moments = self.optimizer.state_dict()["state"]
@@ -103,11 +102,17 @@ def mask_steps(
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
+    yield from _steps(masked, MaskAdam(masked, lr, alpha, clip), batch, loss, steps, loop)
+
+
+def _steps(
+    model: nn.Module, training: Training, batch: Batch, loss: Loss, steps: int, loop: Loop | None
+) -> Iterator[Tensor]:
+    """What both trainings do, from the last checkpoint on; yields each step's loss."""
     loop = loop or Loop()
-    training = MaskAdam(masked, lr, alpha, clip)
     for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)
-        data_loss = loss(masked(inputs), targets)
+        data_loss = loss(model(inputs), targets)
         data_loss.backward()
         training.step()
         loop.after(step + 1, steps, data_loss.detach(), training)

@@ -86,7 +86,7 @@ def fold_parameters(path: Path) -> None:
 
 
 def execute(name: str, target: Path, given: dict) -> None:
-    """Run one chapter into `target`, which is written even when a cell fails."""
+    """Run one chapter into `target`, which appears when it has run to its end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".stopped.ipynb")  # what is up to date is known by the target's date
     terminal = sys.stderr.isatty()
