@@ -23,7 +23,7 @@ def results_folder() -> Path:
     return Path(os.environ.get("MODULES_RESULTS") or ROOT / "results").resolve()
 
 
-COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "value")
+COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "bin", "value")
 
 
 def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:

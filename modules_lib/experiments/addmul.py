@@ -6,19 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modules_lib.checks import check_choice, check_count
 from modules_lib.data import arithmetic
 from modules_lib.data.arithmetic import OPERATIONS, Arithmetic
 from modules_lib.device import device
 from modules_lib.experiments.config import Config
-from modules_lib.masked import MaskedModel, subnetwork
-from modules_lib.masks import Masks, sharing
+from modules_lib.masked import subnetwork
+from modules_lib.masks import Masks
 from modules_lib.models import FNN, RepeatLSTM
 from modules_lib.progress import Progress, Rows
-from modules_lib.training import train_masks, train_weights
 
 STAGES = {"full": ("add", "mul"), "add": ("add",), "mul": ("mul",)}
 
@@ -78,14 +76,16 @@ class AddMul(Config):
     def stages(self) -> tuple[str, ...]:
         return tuple(STAGES)
 
+    @property
+    def subtasks(self) -> tuple[str, ...]:
+        return tuple(OPERATIONS)
+
     def model(self) -> nn.Module:
-        """The untrained network, from torch's global random state."""
         if self.network == "fnn":
             return FNN(arithmetic.INPUTS, self.hidden, arithmetic.OUTPUTS)
         return RepeatLSTM(arithmetic.INPUTS, self.hidden[0], arithmetic.OUTPUTS, len(self.hidden), self.repeats)
 
     def layers(self) -> dict[str, str]:
-        """Parameter name -> what a figure calls it, from input to output."""
         if self.network == "fnn":
             labels = ["input", *(f"hidden {i}" for i in range(1, len(self.hidden))), "output"]
             return {f"layers.{i}.weight": label for i, label in enumerate(labels)}
@@ -96,42 +96,19 @@ class AddMul(Config):
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         data = Arithmetic.of(*OPERATIONS, device=device())
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = self.model().to(device())
-        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
-        train_weights(
-            model,
-            lambda step: data.batch(self.batch, seed, "weights", step),
-            arithmetic.loss,
-            steps=self.weight_steps,
-            lr=self.weight_lr,
-            clip=self.clip,
-            loop=loop,
-        )
-        return model, loop.rows
+
+        def batch(step: int) -> tuple[Tensor, Tensor]:
+            return data.batch(self.batch, seed, "weights", step)
+
+        return self._train_weights(seed, batch, arithmetic.loss, progress)
 
     def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
-        check_choice("stage", stage, STAGES)
-        data = Arithmetic.of(*STAGES[stage], device=device())
-        masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage, precision=self.precision)
+        data = Arithmetic.of(*STAGES[check_choice("stage", stage, STAGES)], device=device())
 
-        def point(step: int, loss: float) -> Rows:
-            kept = _point(stage, step, "curve kept", masked.masks().kept())
-            return [_point(stage, step, "curve loss", loss), kept]
+        def batch(step: int) -> tuple[Tensor, Tensor]:
+            return data.batch(self.batch, seed, stage, "data", step)
 
-        loop = progress.loop(f"masks-{stage}", point)
-        train_masks(
-            masked,
-            lambda step: data.batch(self.batch, seed, stage, "data", step),
-            arithmetic.loss,
-            steps=self.mask_steps,
-            alpha=self.alpha,
-            lr=self.mask_lr,
-            clip=self.clip,
-            loop=loop,
-        )
-        return masked.masks(), loop.rows
+        return self._train_masks(model, seed, stage, batch, arithmetic.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
@@ -146,20 +123,3 @@ class AddMul(Config):
                     for metric, value in outcomes.items()
                 ]
         return rows + self._counts(masks)
-
-    def _counts(self, masks: dict[str, Masks]) -> Rows:
-        rows: Rows = []
-        sizes = next(iter(masks.values()))
-        for name, layer in [*self.layers().items(), (None, "total")]:
-            rows.append({"stage": "unmasked", "layer": layer, "metric": "kept", "value": sizes.size(name)})
-            for stage, mask in masks.items():
-                rows.append({"stage": stage, "layer": layer, "metric": "kept", "value": mask.count(name)})
-            for stage, other in (("add", "mul"), ("mul", "add")):
-                if stage in masks and other in masks:
-                    value = sharing(masks[stage], masks[other], name=name)
-                    rows.append({"stage": stage, "layer": layer, "metric": "sharing", "value": round(value, 6)})
-        return rows
-
-
-def _point(stage: str, step: int, metric: str, value: float) -> dict[str, object]:
-    return {"stage": stage, "step": step, "metric": metric, "value": round(value, 5)}

@@ -1,4 +1,4 @@
-"""What every experiment's config has: the settings of the two training loops, and an identity."""
+"""What every experiment's config has: the settings of the two training loops, what they record, and an identity."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
-from modules_lib.masked import PRECISIONS
-from modules_lib.masks import Masks
+from modules_lib.device import device
+from modules_lib.masked import PRECISIONS, MaskedModel
+from modules_lib.masks import Masks, sharing
 from modules_lib.progress import Progress, Rows
+from modules_lib.training import Batch, Loss, train_masks, train_weights
 
+BINS = 500  # of the histogram of mask probabilities (Figure 6)
 SCALES = ("smoke", "laptop", "paper")
 
 
@@ -82,6 +86,19 @@ class Config(ABC):
         return self.beta / self.batch
 
     @abstractmethod
+    def model(self) -> nn.Module:
+        """The untrained network, from torch's global random state."""
+
+    @abstractmethod
+    def layers(self) -> dict[str, str]:
+        """Masked parameter's name -> what a figure calls it, from input to output."""
+
+    @property
+    @abstractmethod
+    def subtasks(self) -> tuple[str, ...]:
+        """The stages whose masks are compared with one another."""
+
+    @abstractmethod
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """A model trained on the whole task, and its training curve."""
 
@@ -92,6 +109,51 @@ class Config(ABC):
     @abstractmethod
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Everything that the figures and claims need."""
+
+    def _train_weights(self, seed: int, batch: Batch, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
+        """A network from its first weights, which follow from the seed, to its last, and its training curve."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = self.model().to(device())
+        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
+        train_weights(model, batch, loss, steps=self.weight_steps, lr=self.weight_lr, clip=self.clip, loop=loop)
+        return model, loop.rows
+
+    def _train_masks(
+        self, model: nn.Module, seed: int, stage: str, batch: Batch, loss: Loss, progress: Progress
+    ) -> tuple[Masks, Rows]:
+        """The masks of one stage, its training curve and the histogram of mask probabilities."""
+        masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage, precision=self.precision)
+
+        def point(step: int, loss: float) -> Rows:
+            kept = _point(stage, step, "curve kept", masked.masks().kept())
+            return [_point(stage, step, "curve loss", loss), kept]
+
+        loop = progress.loop(f"masks-{stage}", point)
+        how = {"alpha": self.alpha, "lr": self.mask_lr, "clip": self.clip}
+        train_masks(masked, batch, loss, steps=self.mask_steps, loop=loop, **how)
+        probabilities = torch.sigmoid(masked.logits.detach()).cpu()
+        counts = enumerate(torch.histc(probabilities, BINS, 0, 1).long().tolist())
+        histogram = [
+            {"stage": stage, "metric": "probability", "bin": i, "value": count} for i, count in counts if count
+        ]
+        return masked.masks(), loop.rows + histogram
+
+    def _counts(self, masks: dict[str, Masks]) -> Rows:
+        """Weights kept by each stage, and what each subtask shares with the others (eq. 14), by layer and in total."""
+        rows: Rows = []
+        sizes = next(iter(masks.values()))
+        subtasks = [stage for stage in self.subtasks if stage in masks]
+        for name, layer in [*self.layers().items(), (None, "total")]:
+            rows.append({"stage": "unmasked", "layer": layer, "metric": "kept", "value": sizes.size(name)})
+            for stage, mask in masks.items():
+                rows.append({"stage": stage, "layer": layer, "metric": "kept", "value": mask.count(name)})
+            for stage in subtasks:
+                others = [masks[other] for other in subtasks if other != stage]
+                if others:
+                    value = sharing(masks[stage], *others, name=name)
+                    rows.append({"stage": stage, "layer": layer, "metric": "sharing", "value": round(value, 6)})
+        return rows
 
     def work(self) -> int:
         """The run's length in training steps."""
@@ -112,3 +174,7 @@ class Config(ABC):
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
         }
         return hashlib.sha256(json.dumps([self.experiment, changed], sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _point(stage: str, step: int, metric: str, value: float) -> dict[str, object]:
+    return {"stage": stage, "step": step, "metric": metric, "value": round(value, 5)}
