@@ -6,6 +6,8 @@ import pandas as pd
 
 NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 TASKS = {"add": "addition", "mul": "multiplication"}
+DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
+PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
 
 
 def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
@@ -27,6 +29,34 @@ def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
     Seeds in rows, layers in columns, as :func:`by_layer`.
     """
     return by_layer(results, other, "kept") / by_layer(results, "unmasked", "kept")
+
+
+def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """:func:`by_layer` of double addition, the mean of both pairs."""
+    first, second = (by_layer(results, pair, metric) for pair in PAIRS)
+    return (first + second) / 2
+
+
+def stage_at(stage: str, factor: float) -> str:
+    """The name of a sweep's stage at one multiple of beta, as in tables: ``add@0.1``."""
+    return f"{stage}@{factor:.3g}"
+
+
+def factors(results: pd.DataFrame) -> list[float]:
+    """The multiples of beta in a sweep's results, from the smallest on."""
+    return sorted({float(stage.split("@")[1]) for stage in results["stage"].unique() if "@" in stage})
+
+
+def task_accuracy(results: pd.DataFrame, stage: str) -> pd.Series:
+    """How often addition and multiplication are right under a stage's mask, the mean of both, by seed."""
+    return sum((outcome(results, stage, task) for task in TASKS), start=0.0) / len(TASKS)
+
+
+def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """How many weights have which mask probability: seeds in rows, 500 bins from 0 to 1 in columns."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "probability")]
+    counts = chosen.pivot(index="seed", columns="bin", values="value")
+    return counts.reindex(columns=range(500)).fillna(0)
 
 
 def spread(values: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,7 @@ class FNN(nn.Module):
 
 
 class RepeatLSTM(nn.Module):
-    """An LSTM that is shown its whole input at every step; the output is read after the last (section 3.1)."""
+    """An LSTM that is shown its input for some steps; the output is read after the last (sections 3.1 and 3.2)."""
 
     def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
         super().__init__()
@@ -45,9 +45,16 @@ class RepeatLSTM(nn.Module):
                 nn.init.ones_(parameter.chunk(4)[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, inputs] -> [batch, outputs]"""
-        states, _ = self.lstm(x.expand(self.steps, *x.shape))  # [steps, batch, state]
-        return self.output(states[-1])
+        """[batch, inputs] -> [batch, outputs]
+
+        Or presentations [batch, P, inputs] -> [batch, P, outputs]: each is shown for all steps and answered before the
+        next, and the state is not reset in between.
+        """
+        if x.dim() == 2:
+            return self(x.unsqueeze(1)).squeeze(1)
+        shown = x.transpose(0, 1).repeat_interleave(self.steps, 0)  # [P * steps, batch, inputs]
+        states, _ = self.lstm(shown)  # [P * steps, batch, state]
+        return self.output(states[self.steps - 1 :: self.steps]).transpose(0, 1)
 
 
 class CNN(nn.Module):

@@ -10,36 +10,73 @@ from modules_lib.claims import CLAIMS, Claim, Statement, judge, verdicts
 from modules_lib.measures import number
 
 LAYERS = ["input", "hidden 1", "hidden 2", "output", "total"]
+ADDMUL = {
+    **{
+        ("sharing", task, layer): share
+        for task in ("add", "mul")
+        for layer, share in zip(LAYERS, (0.9, 0.4, 0.5, 0.8, 0.6), strict=True)
+    },
+    **{("kept", "add", layer): 100 for layer in LAYERS},
+    **{("kept", "mul", layer): 380 for layer in LAYERS},
+    **{("correct", stage, task): 1.0 for stage in ("unmasked", "full") for task in ("add", "mul")},
+    ("correct", "not add", "mul"): 0.02,
+    ("correct", "not mul", "add"): 0.02,
+    ("add", "add", "mul"): 0.9,
+    ("mul", "mul", "add"): 0.9,
+    ("none", "add", "mul"): 0.7,
+    ("none", "mul", "add"): 0.7,
+    **{("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))},
+}
+DOUBLE = {
+    **{
+        ("sharing", pair, layer): share
+        for pair in ("pair-1", "pair-2")
+        for layer, share in zip(LAYERS, (0.0, 0.2, 0.1, 0.0, 0.1), strict=True)
+    },
+    **{("correct", stage, pair): 1.0 for stage in ("unmasked", "full") for pair in ("pair-1", "pair-2")},
+    ("correct", "not pair-1", "pair-2"): 0.97,
+    ("correct", "not pair-2", "pair-1"): 0.97,
+    **{("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))},
+}
+SWEEP = {
+    **{("correct", "unmasked", task): 1.0 for task in ("add", "mul")},
+    **{("correct", f"full@{f}", task): 0.99 for f in ("0.1", "0.316", "1", "3.16") for task in ("add", "mul")},
+    **{("correct", "full@10", task): 0.7 for task in ("add", "mul")},
+    **{("sharing", f"add@{f}", "total"): 0.4 for f in ("0.1", "0.316", "1", "3.16", "10")},
+}
+PAPERS = {
+    **{f"addmul-{network}": ADDMUL for network in ("fnn", "lstm")},
+    **{f"double-{network}": DOUBLE for network in ("fnn", "lstm", "lstm-apart")},
+    **{f"sweep-{size}": SWEEP for size in ("small", "large")},
+    **{
+        f"capacity-{size}": {("sharing", "add", "total"): share}
+        for size, share in {"tiny": 0.9, "small": 0.8, "medium": 0.7}.items()
+    },
+}
 
 
-def results(seeds=3, jitter=0.001, **changes):
-    """Made-up results in which claims 1 to 5 and 16 hold, but for the changed values."""
-    values = {
-        **{
-            ("sharing", task, layer): share
-            for task in ("add", "mul")
-            for layer, share in zip(LAYERS, (0.9, 0.4, 0.5, 0.8, 0.6), strict=True)
-        },
-        **{("kept", "add", layer): 100 for layer in LAYERS},
-        **{("kept", "mul", layer): 380 for layer in LAYERS},
-        **{("correct", stage, task): 1.0 for stage in ("unmasked", "full") for task in ("add", "mul")},
-        ("correct", "not add", "mul"): 0.02,
-        ("correct", "not mul", "add"): 0.02,
-        ("add", "add", "mul"): 0.9,
-        ("mul", "mul", "add"): 0.9,
-        ("none", "add", "mul"): 0.7,
-        ("none", "mul", "add"): 0.7,
+SWEEP_FACTORS = ("0.1", "0.316", "1", "3.16", "10")
+
+
+def results(seeds=3, jitter=0.001, experiment="addmul", **changes):
+    """Made-up results in which all claims hold, but for the changed values of the experiments of that name."""
+    keys = {key: tuple(int(part) if part.isdigit() else part for part in key.split("/")) for key in changes}
+    changes = {keys[key]: value for key, value in changes.items()}
+    return {
+        name: table(values | (changes if name.startswith(experiment) else {}), seeds, jitter)
+        for name, values in PAPERS.items()
     }
-    values |= {tuple(key.split("/")): value for key, value in changes.items()}
-    rows = []
-    for seed in range(seeds):
-        for (metric, stage, rest), value in values.items():
-            where = {"layer": rest} if metric in ("sharing", "kept") else {"task": rest}
-            rows.append(
-                {"seed": seed, "stage": stage, "metric": metric, "value": value * (1 + jitter * (seed - 1)), **where}
-            )
-    frame = pd.DataFrame(rows, columns=["seed", "stage", "layer", "task", "metric", "value"])
-    return {"addmul-fnn": frame, "addmul-lstm": frame}
+
+
+def table(values, seeds, jitter):
+    places = {"sharing": "layer", "kept": "layer", "probability": "bin"}
+    rows = [
+        {"seed": seed, "stage": stage, "metric": metric, places.get(metric, "task"): rest, "value": value * factor}
+        for seed in range(seeds)
+        for factor in [1 + jitter * (seed - 1)]
+        for (metric, stage, rest), value in values.items()
+    ]
+    return pd.DataFrame(rows, columns=["seed", "stage", "layer", "task", "metric", "bin", "value"])
 
 
 def verdict(number, **arguments):
@@ -47,7 +84,7 @@ def verdict(number, **arguments):
     return judge(claim, results(**arguments), "laptop")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 16])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 16])
 def test_claims_hold_on_results_like_the_papers(number):
     assert verdict(number).verdict == "reproduced" and verdict(number).seeds == 3
 
@@ -64,6 +101,17 @@ def test_claims_hold_on_results_like_the_papers(number):
         (4, {"none/add/mul": 0.1, "none/mul/add": 0.1}, "not reproduced"),
         (5, {"correct/not add/mul": 0.8}, "partly"),
         (16, {"correct/full/mul": 0.9}, "partly"),
+        (6, {"experiment": "double", "sharing/pair-1/input": 0.2}, "partly"),
+        (6, {"experiment": "double", "correct/not pair-1/pair-2": 0.5}, "partly"),
+        (6, {"experiment": "double", **{f"sharing/pair-{i}/total": 0.9 for i in (1, 2)}}, "partly"),
+        (7, {"experiment": "double-lstm-apart", "correct/not pair-1/pair-2": 0.5}, "partly"),
+        (7, {"experiment": "double-lstm-apart", "sharing/pair-1/total": 0.6}, "partly"),
+        (12, {"experiment": "addmul", "probability/full/250": 200}, "partly"),
+        (13, {"experiment": "sweep-small", "correct/full@3.16/mul": 0.8}, "partly"),
+        (13, {"experiment": "sweep-small", "sharing/add@0.316/total": 0.8}, "partly"),
+        (13, {"experiment": "sweep-large", **{f"correct/full@{f}/mul": 0.8 for f in ("1", "3.16")}}, "partly"),
+        (13, {"experiment": "sweep", **{f"correct/full@{f}/mul": 0.0 for f in SWEEP_FACTORS}}, "partly"),
+        (14, {"experiment": "capacity-medium", "sharing/add/total": 0.5}, "partly"),
     ],
 )
 def test_other_results_change_the_verdict(number, changes, expected):
@@ -98,6 +146,25 @@ def test_a_claim_without_results_is_not_run():
     assert judge(claim, {}, "laptop").verdict == "not run"
 
 
+def test_a_claim_about_each_experiment_needs_only_one():
+    only = {name: frame for name, frame in results().items() if name == "addmul-fnn"}
+    full = next(claim for claim in CLAIMS if claim.id == 16)
+    assert judge(full, only, "paper").verdict == "reproduced" and len(judge(full, only, "paper").statements) == 2
+    assert judge(CLAIMS[0], only, "paper").verdict == "not run"
+
+
+def test_the_largest_beta_that_holds_is_compared_between_sizes():
+    [*_, last] = verdict(13).statements
+    assert last.values.tolist() == [1.0] * 3 and last.holds
+    changes = {f"correct/full@{f}/mul": 0.0 for f in ("1", "3.16", "0.316")}
+    [*_, last] = verdict(13, experiment="sweep-large", **changes).statements
+    assert last.values.tolist() == pytest.approx([0.1 / 3.16] * 3) and not last.holds
+    [*_, last] = verdict(
+        13, experiment="sweep-large", **{f"correct/full@{f}/mul": 0.0 for f in SWEEP_FACTORS}
+    ).statements
+    assert last.measured == "not available" and not last.holds
+
+
 def test_only_seeds_that_all_experiments_have_count():
     mixed = results()
     mixed["addmul-lstm"] = mixed["addmul-lstm"][mixed["addmul-lstm"]["seed"] < 2]
@@ -114,7 +181,7 @@ def test_all_sixteen_claims_are_listed():
     assert [claim.id for claim in CLAIMS] == list(range(1, 17))
     published = {v.claim.id: v for v in verdicts("laptop")}
     assert all(published[i].verdict != "not run" and published[i].seeds >= 5 for i in (1, 2, 3, 4, 5, 16))
-    assert all(published[i].verdict == "not run" for i in range(6, 16))
+    assert all(published[i].verdict == "not run" for i in (8, 9, 10, 11, 15))
 
 
 def test_the_command_prints_a_table_and_json(capsys):

@@ -7,9 +7,29 @@ from typing import Any
 
 from modules_lib.checks import check_choice
 from modules_lib.experiments.addmul import AddMul
+from modules_lib.experiments.capacity import Capacity
 from modules_lib.experiments.config import SCALES, Config
+from modules_lib.experiments.double import Double
+from modules_lib.experiments.sweep import Sweep
 
-EXPERIMENTS: dict[str, dict[str, Config]] = {"addmul-fnn": AddMul.presets("fnn"), "addmul-lstm": AddMul.presets("lstm")}
+EXPERIMENTS: dict[str, dict[str, Config]] = {
+    "addmul-fnn": AddMul.presets("fnn"),
+    "addmul-lstm": AddMul.presets("lstm"),
+    "double-fnn": Double.presets("fnn"),
+    "double-lstm": Double.presets("lstm"),
+    "double-lstm-apart": Double.presets("lstm-apart"),
+    "sweep-small": Sweep.presets("small"),
+    "sweep-large": Sweep.presets("large"),
+    "capacity-tiny": Capacity.presets("tiny"),
+    "capacity-small": Capacity.presets("small"),
+    "capacity-medium": Capacity.presets("medium"),
+}
+# Chapter -> the experiments whose runs it shows.
+CHAPTERS = {
+    "addmul": ("addmul-fnn", "addmul-lstm"),
+    "double": ("double-fnn", "double-lstm", "double-lstm-apart"),
+    "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium", "addmul-fnn"),
+}
 
 
 def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:

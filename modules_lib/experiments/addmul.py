@@ -37,15 +37,9 @@ class AddMul(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.hidden, list):
-            object.__setattr__(self, "hidden", tuple(self.hidden))
         check_count("repeats", self.repeats)
         check_choice("network", self.network, ("fnn", "lstm"))
-        layers = self.hidden if isinstance(self.hidden, tuple) else ()
-        if not layers or any(not isinstance(n, int) or n < 1 for n in layers):
-            raise ValueError(f"hidden is {self.hidden!r}; it must list at least one layer of at least one unit.")
-        if self.network == "lstm" and len(set(self.hidden)) > 1:
-            raise ValueError(f"hidden is {self.hidden!r}; the layers of an LSTM have one size.")
+        object.__setattr__(self, "hidden", check_hidden(self.hidden, same=self.network == "lstm"))
 
     @classmethod
     def presets(cls, network: str) -> dict[str, Config]:
@@ -86,13 +80,7 @@ class AddMul(Config):
         return RepeatLSTM(arithmetic.INPUTS, self.hidden[0], arithmetic.OUTPUTS, len(self.hidden), self.repeats)
 
     def layers(self) -> dict[str, str]:
-        if self.network == "fnn":
-            labels = ["input", *(f"hidden {i}" for i in range(1, len(self.hidden))), "output"]
-            return {f"layers.{i}.weight": label for i, label in enumerate(labels)}
-        names = {"lstm.weight_ih_l0": "input", "lstm.weight_hh_l0": "state 1"}
-        for i in range(1, len(self.hidden)):
-            names |= {f"lstm.weight_ih_l{i}": f"state {i} to {i + 1}", f"lstm.weight_hh_l{i}": f"state {i + 1}"}
-        return names | {"output.weight": "output"}
+        return layers_of(self.network, len(self.hidden))
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         data = Arithmetic.of(*OPERATIONS, device=device())
@@ -103,7 +91,12 @@ class AddMul(Config):
         return self._train_weights(seed, batch, arithmetic.loss, progress)
 
     def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
-        data = Arithmetic.of(*STAGES[check_choice("stage", stage, STAGES)], device=device())
+        return self._find_masks(model, seed, stage, STAGES[check_choice("stage", stage, STAGES)], progress)
+
+    def _find_masks(
+        self, model: nn.Module, seed: int, stage: str, operations: tuple[str, ...], progress: Progress
+    ) -> tuple[Masks, Rows]:
+        data = Arithmetic.of(*operations, device=device())
 
         def batch(step: int) -> tuple[Tensor, Tensor]:
             return data.batch(self.batch, seed, stage, "data", step)
@@ -123,3 +116,28 @@ class AddMul(Config):
                     for metric, value in outcomes.items()
                 ]
         return rows + self._counts(masks)
+
+
+def check_hidden(hidden: Any, same: bool) -> tuple[int, ...]:
+    """The sizes of a network's layers, if they are such.
+
+    Raises:
+        ValueError: there is none, one is not a whole number of at least 1, or they differ and must be the same.
+    """
+    layers = tuple(hidden) if isinstance(hidden, tuple | list) else ()
+    if not layers or any(not isinstance(n, int) or n < 1 for n in layers):
+        raise ValueError(f"hidden is {hidden!r}; it must list at least one layer of at least one unit.")
+    if same and len(set(layers)) > 1:
+        raise ValueError(f"hidden is {hidden!r}; the layers of an LSTM have one size.")
+    return layers
+
+
+def layers_of(network: str, count: int) -> dict[str, str]:
+    """The masked parameters of an FNN or LSTM with that many hidden layers, and what figures call them."""
+    if network == "fnn":
+        labels = ["input", *(f"hidden {i}" for i in range(1, count)), "output"]
+        return {f"layers.{i}.weight": label for i, label in enumerate(labels)}
+    names = {"lstm.weight_ih_l0": "input", "lstm.weight_hh_l0": "state 1"}
+    for i in range(1, count):
+        names |= {f"lstm.weight_ih_l{i}": f"state {i} to {i + 1}", f"lstm.weight_hh_l{i}": f"state {i + 1}"}
+    return names | {"output.weight": "output"}

@@ -22,6 +22,7 @@ from modules_lib.progress import Progress, Rows
 from modules_lib.training import Batch, Loss, train_masks, train_weights
 
 BINS = 500  # of the histogram of mask probabilities (Figure 6)
+WORTH_COMPILING = 500  # mask steps: compiling takes seconds and saves milliseconds a step
 SCALES = ("smoke", "laptop", "paper")
 
 
@@ -123,7 +124,15 @@ class Config(ABC):
         self, model: nn.Module, seed: int, stage: str, batch: Batch, loss: Loss, progress: Progress
     ) -> tuple[Masks, Rows]:
         """The masks of one stage, its training curve and the histogram of mask probabilities."""
-        masked = MaskedModel(model, self.samples, start=self.start, seed=seed, stage=stage, precision=self.precision)
+        masked = MaskedModel(
+            model,
+            self.samples,
+            start=self.start,
+            seed=seed,
+            stage=stage,
+            precision=self.precision,
+            fuse=True if self.mask_steps >= WORTH_COMPILING else None,
+        )
 
         def point(step: int, loss: float) -> Rows:
             kept = _point(stage, step, "curve kept", masked.masks().kept())

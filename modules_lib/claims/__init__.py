@@ -1,0 +1,144 @@
+"""The paper's claims as predicates on results.
+
+A claim is a list of statements, each a margin measured in every seed: positive where the statement holds. A statement
+holds if its mean margin over seeds exceeds one unbiased standard deviation. A claim is *reproduced* if all of its
+statements hold, *not reproduced* if none does, *partly* otherwise, and *not run* without results. Thresholds come from
+the paper's own words and numbers, and were committed before the published runs were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from modules_lib.claims import addmul, alpha, double
+from modules_lib.claims.statement import Statement
+from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.results import published
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper.
+
+    Attributes:
+        id: its number.
+        claim: what the paper says, in our words.
+        paper: where, and with which number.
+        experiments: the experiments it needs.
+        statements: results of these experiments -> what is tested; None while the experiment is not in the book.
+        each: whether it is about each experiment by itself: those without results are then left out.
+    """
+
+    id: int
+    claim: str
+    paper: str
+    experiments: tuple[str, ...] = ()
+    statements: Callable[[dict[str, pd.DataFrame]], list[Statement]] | None = None
+    each: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured for a claim."""
+
+    claim: Claim
+    verdict: str
+    scale: str
+    seeds: int = 0
+    statements: list[Statement] = field(default_factory=list)
+
+    @property
+    def ours(self) -> str:
+        return "; ".join(f"{s.text}: {s.measured}" for s in self.statements) or "-"
+
+    @property
+    def made_from(self) -> str:
+        """E.g. ``5 seeds, laptop scale``; empty where nothing was run."""
+        return f"{self.seeds} seed{'' if self.seeds == 1 else 's'}, {self.scale} scale" if self.seeds else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``python -m modules_lib claims --json`` prints."""
+        return {
+            "id": self.claim.id,
+            "claim": self.claim.claim,
+            "paper": self.claim.paper,
+            "ours": self.ours,
+            "seeds": self.seeds,
+            "scale": self.scale,
+            "verdict": self.verdict,
+        }
+
+
+BOTH = ("addmul-fnn", "addmul-lstm")
+
+CLAIMS = [
+    Claim(1, "More sharing in input and output layers than in hidden layers, FNN and LSTM", "Fig. 1", BOTH,
+          addmul.sharing_at_the_ends),
+    Claim(2, "Multiplication needs about 3.8 times the weights of addition", "Fig. 11", BOTH,
+          addmul.more_weights_for_multiplication),
+    Claim(3, "With one operation's mask, the FNN ignores the operation asked for and performs the mask's", "Fig. 2",
+          ("addmul-fnn",), addmul.fnn_performs_the_masks_operation),
+    Claim(4, "In the same test the LSTM gives results valid for neither operation in about 70% of cases", "Fig. 10",
+          ("addmul-lstm",), addmul.lstm_is_mostly_invalid),
+    Claim(5, "Inverted masks do not perform the other operation: limited separability", "Fig. 8", BOTH,
+          addmul.inverted_masks_fail),
+    Claim(6, "Double addition: hardly any sharing, none in first and last layers; one pair's inverted mask leaves the "
+             "other pair almost intact", "Figs. 3, 12", (*BOTH, "double-fnn", "double-lstm"),
+          double.pairs_share_little),
+    Claim(7, "No difference between the two ways of showing two pairs to an LSTM", "Fig. 13",
+          ("double-lstm", "double-lstm-apart"), double.lstm_variants_agree),
+    Claim(8, "SCAN: masks of the length and add-jump splits lose much on their test sets, add-turn-left little",
+          "Fig. 4a"),
+    Claim(9, "SCAN, add-jump: most output weights of JUMP are removed", "Fig. 4b"),
+    Claim(10, "CIFAR-10: few weights are removed with a class, yet its true-positive rate falls, others' hardly",
+          "Figs. 5, 16, 18: by 40 to 60 points"),
+    Claim(11, "CIFAR-10: airplane is then taken for bird and ship; control masks keep the confusion matrix",
+          "Figs. 17, 18"),
+    Claim(12, "Mask probabilities concentrate at 0 and 1, so thresholding is safe", "Fig. 6",
+          (*BOTH, "double-fnn", "double-lstm"), alpha.probabilities_are_at_the_ends),
+    Claim(13, "The choice of beta is not critical and transfers between network sizes", "Fig. 7",
+          ("sweep-small", "sweep-large"), alpha.beta_is_not_critical),
+    Claim(14, "Sharing changes with capacity; small networks share more", "Fig. 9",
+          alpha.SIZES, alpha.sharing_falls_with_capacity),
+    Claim(15, "Permuted MNIST: hardly any sharing while capacity is free; favouring old weights raises it, far from "
+              "100%", "Figs. 14, 15"),
+    Claim(16, "Masks trained on the full task lose little accuracy: the check of every experiment", "Section 2",
+          tuple(alpha.EXPERIMENTS), alpha.full_mask_keeps_accuracy, each=True),
+]  # fmt: skip
+
+
+def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict:
+    """A claim's verdict from each experiment's results (as from :func:`results.published`), by seeds common to all."""
+    needed = [results.get(experiment, pd.DataFrame(columns=["seed"])) for experiment in claim.experiments]
+    if claim.each:
+        needed = [frame for frame in needed if not frame.empty]
+    seeds = set.intersection(*(set(frame["seed"]) for frame in needed)) if needed else set()
+    if claim.statements is None or not seeds:
+        return Verdict(claim, "not run", "-")
+    common = {name: frame[frame["seed"].isin(seeds)] for name, frame in results.items()}
+    statements = claim.statements(common)
+    holding = sum(statement.holds for statement in statements)
+    verdict = {0: "not reproduced", len(statements): "reproduced"}.get(holding, "partly")
+    return Verdict(claim, verdict, scale, len(seeds), statements)
+
+
+def verdicts(scale: str = "laptop", results: dict[str, pd.DataFrame] | None = None) -> list[Verdict]:
+    """Every claim's verdict, from results by experiment, by default the published ones of a scale."""
+    if results is None:
+        results = {name: published(preset(name, scale)) for name in EXPERIMENTS}
+    return [judge(claim, results, scale) for claim in CLAIMS]
+
+
+def report(verdicts: list[Verdict], details: bool = True) -> str:
+    """The verdicts as plain text, one line each, with every statement below if details are wanted."""
+    lines = []
+    for verdict in verdicts:
+        source = f"{verdict.claim.paper}; {verdict.made_from}" if verdict.made_from else verdict.claim.paper
+        lines.append(f"{verdict.claim.id:>2}  {verdict.verdict:<15} {verdict.claim.claim} ({source})")
+        if details:
+            lines += [f"      {'yes' if s.holds else 'no':<4}{s.text}: {s.measured}" for s in verdict.statements]
+    return "\n".join(lines)

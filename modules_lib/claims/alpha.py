@@ -1,0 +1,89 @@
+"""The claims of section 2 and its figures on when a mask can be believed (claims 12, 13, 14 and 16)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from modules_lib.claims.statement import Statement
+from modules_lib.measures import (
+    DOUBLE,
+    NETWORKS,
+    TASKS,
+    by_layer,
+    factors,
+    outcome,
+    probabilities,
+    stage_at,
+    task_accuracy,
+)
+
+HOLDS = 0.05  # of accuracy, that a full-task mask may cost
+NEAR = 3.2  # a factor of beta
+SIZES = ("capacity-tiny", "capacity-small", "capacity-medium", "addmul-fnn")  # from the smallest on
+EXPERIMENTS = {
+    **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
+    **{
+        f"double-{network}": (f"+/+, {name}", {"pair-1": "pair 1", "pair-2": "pair 2"})
+        for network, name in DOUBLE.items()
+    },
+}
+
+
+def probabilities_are_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Figure 6 shows four experiments; the masks are those of the full task."""
+    statements = []
+    for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
+        counts = probabilities(results[experiment], "full")  # seeds x 500 bins
+        ends = (counts.iloc[:, :50].sum(axis=1) + counts.iloc[:, 450:].sum(axis=1)) / counts.sum(axis=1)
+        sure = counts.iloc[:, 450:].sum(axis=1) / counts.iloc[:, 250:].sum(axis=1)
+        name = EXPERIMENTS[experiment][0]
+        statements += [
+            Statement(f"{name}: probabilities below 0.1 or above 0.9, at least 90% of all", ends, ends - 0.9),
+            Statement(f"{name}: kept with a probability above 0.9, at least 80% of the kept weights", sure, sure - 0.8),
+        ]
+    return statements
+
+
+def beta_is_not_critical(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    statements, largest = [], {}
+    for size in ("small", "large"):
+        frame = results[f"sweep-{size}"]
+        whole = task_accuracy(frame, "unmasked")
+        lost = pd.DataFrame({f: whole - task_accuracy(frame, stage_at("full", f)) for f in factors(frame)})
+        shares = pd.DataFrame({f: by_layer(frame, stage_at("add", f), "sharing")["total"] for f in factors(frame)})
+        near = [factor for factor in lost if 1 / NEAR <= factor <= NEAR]
+        worst = lost[near].max(axis=1, skipna=False)
+        change = shares[near].max(axis=1, skipna=False) - shares[near].min(axis=1, skipna=False)
+        text = f"{size} network: at betas up to {NEAR:g} times smaller or larger, the full-task mask loses at most 5%"
+        statements.append(Statement(text, worst, HOLDS - worst, "points"))
+        text = f"{size} network: over these betas the sharing of addition changes by at most 15%"
+        statements.append(Statement(text, change, 0.15 - change, "points"))
+        largest[size] = pd.Series({seed: max(row.index[row <= HOLDS], default=np.nan) for seed, row in lost.iterrows()})
+    ratio = largest["large"] / largest["small"]
+    text = f"the largest beta at which the full-task mask holds, large network to small: within a factor of {NEAR:g}"
+    statements.append(Statement(text, ratio, np.log(NEAR) - np.log(ratio).abs(), "x"))
+    return statements
+
+
+def sharing_falls_with_capacity(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    shares = {size: by_layer(results[size], "add", "sharing")["total"] for size in SIZES}
+    statements = []
+    for smaller, larger in zip(SIZES[:-1], SIZES[1:], strict=True):
+        less = shares[smaller] - shares[larger]
+        names = [name.removeprefix("capacity-").replace("addmul-fnn", "largest") for name in (smaller, larger)]
+        text = f"the {names[1]} network shares less than the {names[0]} one, difference above 0"
+        statements.append(Statement(text, less, less, "points"))
+    return statements
+
+
+def full_mask_keeps_accuracy(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Of the experiments that have results."""
+    statements = []
+    for experiment, (name, tasks) in EXPERIMENTS.items():
+        frame = results.get(experiment, pd.DataFrame())
+        for task, called in tasks.items() if len(frame) else ():
+            lost = outcome(frame, "unmasked", task) - outcome(frame, "full", task)
+            text = f"{name}, {called}: accuracy lost under the full-task mask, at most {HOLDS:.0%}"
+            statements.append(Statement(text, lost, HOLDS - lost, "points"))
+    return statements

@@ -1,0 +1,46 @@
+"""Addition and multiplication in smaller networks (section 2, Figure 9): does sharing depend on capacity?
+
+The largest network of the comparison is the FNN of :mod:`modules_lib.experiments.addmul`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from modules_lib.checks import check_choice
+from modules_lib.experiments.addmul import AddMul
+from modules_lib.experiments.config import Config
+
+# size -> hidden units at laptop scale, and at the paper's, whose "small" and "medium" are the paper's own.
+SIZES = {
+    "tiny": ((50, 50, 25), (100, 100, 50)),
+    "small": ((100, 100, 50), (400, 400, 200)),
+    "medium": ((200, 200, 100), (800, 800, 800, 800)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity(AddMul):
+    """The config of a smaller FNN on the addition/multiplication task.
+
+    Attributes:
+        size: its name: "tiny", "small" or "medium".
+    """
+
+    size: str = "small"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("size", self.size, SIZES)
+        check_choice("network", self.network, ("fnn",))
+
+    @classmethod
+    def presets(cls, size: str) -> dict[str, Config]:
+        laptop, paper = SIZES[size]
+        hidden = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
+        same: dict[str, dict[str, Any]] = {scale: c.fields() for scale, c in AddMul.presets("fnn").items()}
+        return {scale: cls(**fields | {"size": size, "hidden": hidden[scale]}) for scale, fields in same.items()}
+
+    @property
+    def experiment(self) -> str:
+        return f"capacity-{self.size}"

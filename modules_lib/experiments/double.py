@@ -1,0 +1,132 @@
+"""Two additions with inputs and outputs of their own (section 3.2, appendix D): is one function learned once and used
+twice (P2)? Stages: both pairs, pair 1 alone, pair 2 alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from modules_lib.checks import check_choice, check_count
+from modules_lib.data import double
+from modules_lib.data.double import PAIRS, DoubleAddition
+from modules_lib.device import device
+from modules_lib.experiments.addmul import check_hidden, layers_of
+from modules_lib.experiments.config import Config
+from modules_lib.masked import subnetwork
+from modules_lib.masks import Masks
+from modules_lib.models import FNN, RepeatLSTM
+from modules_lib.progress import Progress, Rows
+
+NETWORKS = ("fnn", "lstm", "lstm-apart")
+STAGES = {"full": (0, 1), "pair-1": (0,), "pair-2": (1,)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Double(Config):
+    """The config of one network on two additions.
+
+    Attributes:
+        network: "fnn" is shown one pair in each of two passes; "lstm" both pairs at once, all the time; "lstm-apart"
+            first one pair and then the other.
+        hidden: units of the FNN's hidden layers; of the LSTM's layers, all of one size.
+        repeats: steps over which an LSTM is shown each pair; both at once take twice as many.
+    """
+
+    network: str = "fnn"
+    hidden: tuple[int, ...] = (2000, 2000, 2000, 2000)
+    repeats: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("repeats", self.repeats)
+        check_choice("network", self.network, NETWORKS)
+        object.__setattr__(self, "hidden", check_hidden(self.hidden, same=self.network != "fnn"))
+
+    @classmethod
+    def presets(cls, network: str) -> dict[str, Config]:
+        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        small: dict[str, Any] = {"batch": 64, "weight_steps": 150, "mask_steps": 60}
+        large: dict[str, Any] = {"precision": "auto"}
+        if network == "fnn":
+            every: dict[str, Any] = {"network": network, "beta": 4e-4}
+            shorter: dict[str, Any] = {"mask_steps": 4000, "mask_lr": 3e-2}
+            return {
+                "smoke": cls(hidden=(48, 48), **small, **every),
+                "laptop": cls(
+                    hidden=(400, 400, 200), weight_steps=3000, mask_steps=4000, mask_lr=3e-2, **large, **every
+                ),
+                "paper": cls(**large, **every),
+            }
+        steps = {"lstm": 5000, "lstm-apart": 2000}[network]
+        shorter = {"repeats": 2, "weight_steps": steps, "mask_steps": 2000, "mask_lr": 3e-2}
+        return {
+            "smoke": cls(network=network, hidden=(32, 32), **small),
+            "laptop": cls(network=network, hidden=(128, 128), **shorter, **large),
+            "paper": cls(network=network, hidden=(256, 256), **large),
+        }
+
+    @property
+    def experiment(self) -> str:
+        return f"double-{self.network}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(STAGES)
+
+    @property
+    def subtasks(self) -> tuple[str, ...]:
+        return PAIRS
+
+    def model(self) -> nn.Module:
+        if self.network == "fnn":
+            return FNN(double.INPUTS, self.hidden, double.OUTPUTS)
+        steps = self.repeats * (1 if self.network == "lstm-apart" else len(PAIRS))
+        return RepeatLSTM(double.INPUTS, self.hidden[0], double.OUTPUTS, len(self.hidden), steps)
+
+    def layers(self) -> dict[str, str]:
+        return layers_of(self.network, len(self.hidden))
+
+    def data(self, stage: str) -> DoubleAddition:
+        """What the stage shows and reads. The other pair's input is zero, and its sum is left out."""
+        asked = STAGES[check_choice("stage", stage, STAGES)]
+        shown: list[tuple[int, ...]]
+        if self.network == "fnn":
+            shown, read = [(pair,) for pair in asked], list(enumerate(asked))
+        elif self.network == "lstm":
+            shown, read = [asked], [(0, pair) for pair in asked]
+        else:  # what comes after the last answer does not matter
+            shown = [(pair,) if pair in asked else () for pair in range(max(asked) + 1)]
+            read = [(pair, pair) for pair in asked]
+        return DoubleAddition.of(tuple(shown), tuple(read), device=device())
+
+    def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
+        data = self.data("full")
+
+        def batch(step: int) -> tuple[Tensor, Tensor]:
+            return data.batch(self.batch, seed, "weights", step)
+
+        return self._train_weights(seed, batch, data.loss, progress)
+
+    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+        data = self.data(stage)
+
+        def batch(step: int) -> tuple[Tensor, Tensor]:
+            return data.batch(self.batch, seed, stage, "data", step)
+
+        return self._train_masks(model, seed, stage, batch, data.loss, progress)
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        """Accuracy on each pair, shown as in weight training ("correct"); of LSTMs also shown alone ("alone")."""
+        rows: Rows = []
+        tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
+        both = self.data("full")
+        alone = {pair: self.data(pair) for pair in PAIRS if self.network != "fnn"}  # where it is the same
+        for stage in ("unmasked", *tested):
+            network = subnetwork(model, tested[stage]) if stage in tested else model
+            for pair, value in zip(PAIRS, both.accuracies(network), strict=True):
+                rows.append({"stage": stage, "task": pair, "metric": "correct", "value": value})
+            for pair, data in alone.items():
+                rows.append({"stage": stage, "task": pair, "metric": "alone", "value": data.accuracies(network)[0]})
+        return rows + self._counts(masks)

@@ -1,0 +1,88 @@
+"""Addition and multiplication masked at many betas (section 2, Figure 7): how much depends on the penalty's strength?
+
+The weights are trained once. Stages: both operations, addition and multiplication at every beta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from modules_lib.checks import check_choice, check_number
+from modules_lib.experiments.addmul import STAGES, AddMul
+from modules_lib.experiments.config import Config
+from modules_lib.masks import Masks
+from modules_lib.measures import stage_at
+from modules_lib.progress import Progress, Rows
+
+FACTORS = (0.1, 0.178, 0.316, 0.562, 1.0, 1.78, 3.16, 5.62, 10.0)  # two decades in equal ratios
+SIZES = {  # laptop, paper; the paper's are its "medium" and "big" network
+    "small": ((200, 200, 100), (800, 800, 800, 800)),
+    "large": ((400, 400, 200), (2000, 2000, 2000, 2000)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(AddMul):
+    """The config of one FNN on the addition/multiplication task, masked at many betas.
+
+    Attributes:
+        size: its name: "small" or "large".
+        factors: the betas, as multiples of ``beta``.
+    """
+
+    size: str = "large"
+    factors: tuple[float, ...] = FACTORS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("size", self.size, SIZES)
+        check_choice("network", self.network, ("fnn",))
+        factors = tuple(self.factors) if isinstance(self.factors, tuple | list) else ()
+        if not factors:
+            raise ValueError(f"factors is {self.factors!r}; it must list at least one multiple of beta, for example 1.")
+        factors = tuple(check_number("a factor", factor, "3.16", above=True) for factor in factors)
+        names = [f"{factor:.3g}" for factor in factors]
+        if len(set(names)) < len(names):
+            raise ValueError(f"factors is {self.factors!r}; they must differ in their first three digits.")
+        object.__setattr__(self, "factors", factors)
+
+    @classmethod
+    def presets(cls, size: str) -> dict[str, Config]:
+        laptop, paper = SIZES[size]
+        hidden = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
+        same: dict[str, dict[str, Any]] = {scale: c.fields() for scale, c in AddMul.presets("fnn").items()}
+        same["smoke"] |= {"factors": (0.1, 1.0, 10.0)}
+        same["laptop"] |= {"weight_lr": 2e-3, "mask_steps": 2000, "mask_lr": 3e-2}  # many short stages
+        return {scale: cls(**fields | {"size": size, "hidden": hidden[scale]}) for scale, fields in same.items()}
+
+    @property
+    def experiment(self) -> str:
+        return f"sweep-{self.size}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(stage_at(stage, factor) for factor in self.factors for stage in STAGES)
+
+    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+        """As at one beta, but for curves and histograms, of which there would be too many."""
+        check_choice("stage", stage, self.stages)
+        asked, at = stage.split("@")
+        [factor] = [factor for factor in self.factors if f"{factor:.3g}" == at]
+        config = replace(self, beta=factor * self.beta)
+        masks, _ = config._find_masks(model, seed, stage, STAGES[asked], progress)
+        return masks, []
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        """As at one beta, at each; without inverted masks."""
+        rows: dict[str, Rows] = {"unmasked": []}
+        for factor in self.factors:
+            names = {stage_at(stage, factor): stage for stage in STAGES}
+            at_beta = super().measure(model, {stage: masks[name] for name, stage in names.items()})
+            rows["unmasked"] = [row for row in at_beta if row["stage"] == "unmasked"]
+            rows |= {
+                name: [row | {"stage": name} for row in at_beta if row["stage"] == stage]
+                for name, stage in names.items()
+            }
+        return [row for part in rows.values() for row in part]
