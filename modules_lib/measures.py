@@ -52,6 +52,17 @@ def task_accuracy(results: pd.DataFrame, stage: str) -> pd.Series:
     return sum((outcome(results, stage, task) for task in TASKS), start=0.0) / len(TASKS)
 
 
+def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
+    """The total sharing of addition by seed, from the smallest network to the largest (Figure 9).
+
+    The largest is that of the sweep at its middle beta, else that of addition and multiplication.
+    """
+    shares = {size: by_layer(results[f"capacity-{size}"], "add", "sharing") for size in ("tiny", "small", "medium")}
+    swept = results.get("sweep-large", pd.DataFrame())
+    largest = by_layer(results["addmul-fnn"], "add", "sharing") if swept.empty else by_layer(swept, "add@1", "sharing")
+    return {size: frame["total"] for size, frame in (shares | {"large": largest}).items()}
+
+
 def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
     """How many weights have which mask probability: seeds in rows, 500 bins from 0 to 1 in columns."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "probability")]

@@ -111,7 +111,7 @@ def test_claims_hold_on_results_like_the_papers(number):
         (13, {"experiment": "sweep-small", "sharing/add@0.316/total": 0.8}, "partly"),
         (13, {"experiment": "sweep-large", **{f"correct/full@{f}/mul": 0.8 for f in ("1", "3.16")}}, "partly"),
         (13, {"experiment": "sweep", **{f"correct/full@{f}/mul": 0.0 for f in SWEEP_FACTORS}}, "partly"),
-        (14, {"experiment": "capacity-medium", "sharing/add/total": 0.5}, "partly"),
+        (14, {"experiment": "capacity-medium", "sharing/add/total": 0.3}, "partly"),
     ],
 )
 def test_other_results_change_the_verdict(number, changes, expected):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from modules_lib.claims import addmul, alpha, double
 from modules_lib.claims.statement import Statement
-from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.experiments import EXPERIMENTS, published_preset
 from modules_lib.results import published
 
 
@@ -103,7 +103,7 @@ CLAIMS = [
     Claim(13, "The choice of beta is not critical and transfers between network sizes", "Fig. 7",
           ("sweep-small", "sweep-large"), alpha.beta_is_not_critical),
     Claim(14, "Sharing changes with capacity; small networks share more", "Fig. 9",
-          alpha.SIZES, alpha.sharing_falls_with_capacity),
+          alpha.CAPACITY, alpha.sharing_falls_with_capacity),
     Claim(15, "Permuted MNIST: hardly any sharing while capacity is free; favouring old weights raises it, far from "
               "100%", "Figs. 14, 15"),
     Claim(16, "Masks trained on the full task lose little accuracy: the check of every experiment", "Section 2",
@@ -129,7 +129,7 @@ def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict
 def verdicts(scale: str = "laptop", results: dict[str, pd.DataFrame] | None = None) -> list[Verdict]:
     """Every claim's verdict, from results by experiment, by default the published ones of a scale."""
     if results is None:
-        results = {name: published(preset(name, scale)) for name in EXPERIMENTS}
+        results = {name: published(published_preset(name, scale)) for name in EXPERIMENTS}
     return [judge(claim, results, scale) for claim in CLAIMS]
 
 

@@ -14,13 +14,14 @@ from modules_lib.measures import (
     factors,
     outcome,
     probabilities,
+    sharing_by_capacity,
     stage_at,
     task_accuracy,
 )
 
 HOLDS = 0.05  # of accuracy, that a full-task mask may cost
 NEAR = 3.2  # a factor of beta
-SIZES = ("capacity-tiny", "capacity-small", "capacity-medium", "addmul-fnn")  # from the smallest on
+CAPACITY = ("capacity-tiny", "capacity-small", "capacity-medium", "addmul-fnn")
 EXPERIMENTS = {
     **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
     **{
@@ -67,12 +68,11 @@ def beta_is_not_critical(results: dict[str, pd.DataFrame]) -> list[Statement]:
 
 
 def sharing_falls_with_capacity(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    shares = {size: by_layer(results[size], "add", "sharing")["total"] for size in SIZES}
+    shares = sharing_by_capacity(results)
     statements = []
-    for smaller, larger in zip(SIZES[:-1], SIZES[1:], strict=True):
+    for smaller, larger in zip(list(shares)[:-1], list(shares)[1:], strict=True):
         less = shares[smaller] - shares[larger]
-        names = [name.removeprefix("capacity-").replace("addmul-fnn", "largest") for name in (smaller, larger)]
-        text = f"the {names[1]} network shares less than the {names[0]} one, difference above 0"
+        text = f"the {larger} network shares less than the {smaller} one, difference above 0"
         statements.append(Statement(text, less, less, "points"))
     return statements
 

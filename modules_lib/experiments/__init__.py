@@ -10,7 +10,7 @@ from modules_lib.experiments.addmul import AddMul
 from modules_lib.experiments.capacity import Capacity
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
-from modules_lib.experiments.sweep import Sweep
+from modules_lib.experiments.sweep import FACTORS, Sweep
 
 EXPERIMENTS: dict[str, dict[str, Config]] = {
     "addmul-fnn": AddMul.presets("fnn"),
@@ -45,6 +45,12 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
     if unknown:
         raise ValueError(f"{experiment} has no setting {unknown[0]!r}; its settings are {', '.join(config.fields())}.")
     return replace(config, **changes)
+
+
+def published_preset(experiment: str, scale: str = "laptop") -> Config:
+    """The config whose runs are published at a scale: sweeps at more betas than a chapter has the time for."""
+    more = {"factors": FACTORS} if experiment.startswith("sweep-") and scale == "laptop" else {}
+    return preset(experiment, scale, **more)
 
 
 def read_config(stored: dict[str, Any]) -> Config:

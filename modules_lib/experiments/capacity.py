@@ -1,6 +1,7 @@
 """Addition and multiplication in smaller networks (section 2, Figure 9): does sharing depend on capacity?
 
-The largest network of the comparison is the FNN of :mod:`modules_lib.experiments.addmul`."""
+The largest network of the comparison is that of :mod:`modules_lib.experiments.sweep`, whose training is the same, or of
+:mod:`modules_lib.experiments.addmul`."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ SIZES = {
     "small": ((100, 100, 50), (400, 400, 200)),
     "medium": ((200, 200, 100), (800, 800, 800, 800)),
 }
+SHORTER = {"weight_lr": 2e-3, "mask_steps": 2000, "mask_lr": 3e-2}  # at laptop scale: there are many networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Capacity(AddMul):
         laptop, paper = SIZES[size]
         hidden = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
         same: dict[str, dict[str, Any]] = {scale: c.fields() for scale, c in AddMul.presets("fnn").items()}
+        same["laptop"] |= SHORTER
         return {scale: cls(**fields | {"size": size, "hidden": hidden[scale]}) for scale, fields in same.items()}
 
     @property

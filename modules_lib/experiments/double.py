@@ -60,7 +60,7 @@ class Double(Config):
                 "paper": cls(**large, **every),
             }
         steps = {"lstm": 5000, "lstm-apart": 2000}[network]
-        shorter = {"repeats": 2, "weight_steps": steps, "mask_steps": 2000, "mask_lr": 3e-2}
+        shorter = {"repeats": 2, "weight_steps": steps, "mask_steps": 2000, "mask_lr": 6e-2}
         return {
             "smoke": cls(network=network, hidden=(32, 32), **small),
             "laptop": cls(network=network, hidden=(128, 128), **shorter, **large),

@@ -11,6 +11,7 @@ from torch import nn
 
 from modules_lib.checks import check_choice, check_number
 from modules_lib.experiments.addmul import STAGES, AddMul
+from modules_lib.experiments.capacity import SHORTER
 from modules_lib.experiments.config import Config
 from modules_lib.masks import Masks
 from modules_lib.measures import stage_at
@@ -53,8 +54,8 @@ class Sweep(AddMul):
         laptop, paper = SIZES[size]
         hidden = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
         same: dict[str, dict[str, Any]] = {scale: c.fields() for scale, c in AddMul.presets("fnn").items()}
-        same["smoke"] |= {"factors": (0.1, 1.0, 10.0)}
-        same["laptop"] |= {"weight_lr": 2e-3, "mask_steps": 2000, "mask_lr": 3e-2}  # many short stages
+        same["smoke"] |= {"factors": FACTORS[::4]}
+        same["laptop"] |= SHORTER | {"factors": FACTORS[::4]}
         return {scale: cls(**fields | {"size": size, "hidden": hidden[scale]}) for scale, fields in same.items()}
 
     @property
