@@ -57,10 +57,16 @@ def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series
 
     The largest is that of the sweep at its middle beta, else that of addition and multiplication.
     """
-    shares = {size: by_layer(results[f"capacity-{size}"], "add", "sharing") for size in ("tiny", "small", "medium")}
-    swept = results.get("sweep-large", pd.DataFrame())
-    largest = by_layer(results["addmul-fnn"], "add", "sharing") if swept.empty else by_layer(swept, "add@1", "sharing")
-    return {size: frame["total"] for size, frame in (shares | {"large": largest}).items()}
+    found = {size: results[name] for size, name in networks_by_capacity(results).items()}
+    stages = {"large": "add@1"} if not results.get("sweep-large", pd.DataFrame()).empty else {}
+    return {size: by_layer(frame, stages.get(size, "add"), "sharing")["total"] for size, frame in found.items()}
+
+
+def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """Which experiment has the network of a size."""
+    names = {size: f"capacity-{size}" for size in ("tiny", "small", "medium")}
+    largest = [name for name in ("sweep-large", "addmul-fnn") if not results.get(name, pd.DataFrame()).empty]
+    return names | ({"large": largest[0]} if largest else {})
 
 
 def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:

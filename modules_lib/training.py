@@ -16,6 +16,8 @@ from modules_lib.progress import Loop, Training, random_state, set_random_state
 Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
 
+WORTH_COMPILING = 500  # mask steps: compiling takes seconds and saves milliseconds a step
+
 
 def train_weights(
     model: nn.Module,

@@ -21,7 +21,7 @@ from modules_lib.measures import (
 
 HOLDS = 0.05  # of accuracy, that a full-task mask may cost
 NEAR = 3.2  # a factor of beta
-CAPACITY = ("capacity-tiny", "capacity-small", "capacity-medium", "addmul-fnn")
+CAPACITY = ("capacity-tiny", "capacity-small", "capacity-medium")
 EXPERIMENTS = {
     **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
     **{

@@ -28,7 +28,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
 CHAPTERS = {
     "addmul": ("addmul-fnn", "addmul-lstm"),
     "double": ("double-fnn", "double-lstm", "double-lstm-apart"),
-    "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium", "addmul-fnn"),
+    "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium"),
 }
 
 

@@ -19,10 +19,9 @@ from modules_lib.device import device
 from modules_lib.masked import PRECISIONS, MaskedModel
 from modules_lib.masks import Masks, sharing
 from modules_lib.progress import Progress, Rows
-from modules_lib.training import Batch, Loss, train_masks, train_weights
+from modules_lib.training import WORTH_COMPILING, Batch, Loss, train_masks, train_weights
 
 BINS = 500  # of the histogram of mask probabilities (Figure 6)
-WORTH_COMPILING = 500  # mask steps: compiling takes seconds and saves milliseconds a step
 SCALES = ("smoke", "laptop", "paper")
 
 

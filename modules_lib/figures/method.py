@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from modules_lib.figures.theme import BLUE, GREEN, GREY, ORANGE, style
+from modules_lib.figures.theme import BLUE, GREEN, GREY, ORANGE, slider, style
 from modules_lib.sampling import gumbel_sigmoid
 from modules_lib.toy import Snapshot
 
@@ -66,14 +66,9 @@ def _two_sliders(grid: list, logits: Sequence[float], taus: Sequence[float], log
         looks = {"opacity": [float(a) for a in active], "hoverinfo": ["x+y+name" if a else "skip" for a in active]}
         by_tau.append({"label": f"{value:g}", "method": "restyle", "args": [looks]})
     return [
-        _slider("logit l = ", by_logit, list(logits).index(logit), 0.0, 0.46),
-        _slider("temperature tau = ", by_tau, list(taus).index(tau), 0.54, 0.46),
+        slider("logit l = ", by_logit, list(logits).index(logit), 0.0, 0.46),
+        slider("temperature tau = ", by_tau, list(taus).index(tau), 0.54, 0.46),
     ]
-
-
-def _slider(label: str, steps: list[dict], active: int, x: float, length: float) -> dict:
-    current = {"prefix": label, "font": {"size": 13}}
-    return {"active": active, "steps": steps, "currentvalue": current, "x": x, "len": length, "pad": {"t": 60}}
 
 
 def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
@@ -102,11 +97,11 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
     figure.update_xaxes(visible=False, range=[-0.25, 2.6])
     figure.update_yaxes(visible=False, range=[1.02, -0.02])
     figure.update_traces(showlegend=False, selector=lambda trace: trace.name is None)
-    slider = _slider("step ", steps, len(steps) - 1, 0.0, 1.0) | {"pad": {"t": 10}}
+    through = slider("step ", steps, len(steps) - 1) | {"pad": {"t": 10}}
     title = {"text": last.title, "font": {"size": 13}}
     legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
     margin = {"t": 90, "l": 10, "r": 10}
-    return style(figure, 520, sliders=[slider], title=title, legend=legend, margin=margin)
+    return style(figure, 520, sliders=[through], title=title, legend=legend, margin=margin)
 
 
 def _edge_looks(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict[str, list]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import plotly.graph_objects as go
 
 # M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
-COLOURS = {"add": BLUE, "mul": ORANGE}
+SKY, PURPLE, YELLOW = "#56B4E9", "#CC79A7", "#E69F00"
+COLOURS = {"full": GREEN, "add": BLUE, "mul": ORANGE, "pair-1": SKY, "pair-2": PURPLE}
 MASKS = {
     "unmasked": "none",
     "full": "both",
@@ -15,6 +18,14 @@ MASKS = {
     "mul": "×",
     "not add": "not +",
     "not mul": "not ×",
+}
+PAIR_MASKS = {
+    "unmasked": "none",
+    "full": "both",
+    "pair-1": "pair 1",
+    "pair-2": "pair 2",
+    "not pair-1": "not pair 1",
+    "not pair-2": "not pair 2",
 }
 SEQUENTIAL = "Blues"
 DIVERGING = "RdBu"
@@ -35,8 +46,8 @@ def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     return figure.update_layout(**layout)
 
 
-def buttons(choices: list[tuple[str, dict, dict]], y: float = 1.0) -> dict:
-    """A row of buttons at the top right: (label, changes of the traces, changes of the layout)."""
+def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
+    """A row of buttons at the top right: (label, changes of the traces, of the layout, and which traces if not all)."""
     return {
         "type": "buttons",
         "direction": "right",
@@ -48,10 +59,14 @@ def buttons(choices: list[tuple[str, dict, dict]], y: float = 1.0) -> dict:
         "showactive": True,
         "active": 0,
         "font": {"size": 11},
-        "buttons": [
-            {"label": label, "method": "update", "args": [traces, layout]} for label, traces, layout in choices
-        ],
+        "buttons": [{"label": label, "method": "update", "args": list(args)} for label, *args in choices],
     }
+
+
+def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: float = 1.0) -> dict:
+    """A slider below a figure; its steps are plotly's."""
+    current = {"prefix": label, "font": {"size": 13}}
+    return {"active": active, "steps": steps, "currentvalue": current, "x": x, "len": length, "pad": {"t": 60}}
 
 
 def count(number: int, thing: str) -> str:

@@ -1,0 +1,24 @@
+"""The figures of section 3.2 and appendix D: double addition. Results are tables by network, as for addmul."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from modules_lib.figures import bars
+from modules_lib.figures.theme import PAIR_MASKS, Results
+from modules_lib.measures import DOUBLE, PAIRS
+
+
+def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
+    """Figures 3 and 13: accuracy on each pair under every mask and inverted mask, in per cent."""
+    return bars.accuracy_panels(published, run, DOUBLE, PAIRS, PAIR_MASKS)
+
+
+def sharing_per_layer(published: Results, run: Results) -> go.Figure:
+    """Figure 12: the share of each pair's weights that the other uses too, by layer, in per cent."""
+    return bars.sharing(published, run, DOUBLE, PAIRS)
+
+
+def weights_per_layer(published: Results, run: Results) -> go.Figure:
+    """How many weights each pair keeps, by layer."""
+    return bars.one_legend_entry_each(bars.per_layer(published, run, DOUBLE, PAIRS, bars.KEPT))
