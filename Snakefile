@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
-from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.experiments import CHAPTERS, EXPERIMENTS, preset
 from modules_lib.results import results_folder
 from modules_lib.runs import folder_of
 from tools.chapters import all_chapters, source
@@ -84,8 +84,9 @@ rule run:
 
 
 def runs_of(chapter):
-    """The runs that a chapter shows: of the experiments whose names begin with its own."""
-    return [f"{folder}/checksums.json" for folder, (name, *_) in GRID.items() if name.startswith(Path(chapter).name)]
+    """The runs that a chapter shows."""
+    shown = CHAPTERS.get(Path(chapter).name, ())
+    return [f"{folder}/checksums.json" for folder, (name, *_) in GRID.items() if name in shown]
 
 
 rule chapter:

@@ -3,7 +3,7 @@
 import os
 import re
 
-from modules_lib.experiments import EXPERIMENTS
+from modules_lib.experiments import CHAPTERS, EXPERIMENTS
 from tests.conftest import ROOT, run_module
 from tools.chapters import all_chapters, source
 
@@ -23,9 +23,10 @@ def test_a_finished_grid_has_nothing_to_do(built_book):
     assert to_do(built_book) == {}
 
 
-def test_another_seed_is_one_run_of_each_experiment_and_the_chapter_that_shows_it(built_book):
+def test_another_seed_is_one_run_of_each_experiment_and_the_chapters_that_show_them(built_book):
     more = to_do(built_book, "seeds=2")
-    assert (more["run"], more["chapter"]) == (len(EXPERIMENTS), 1)
+    assert (more["run"], more["chapter"]) == (len(EXPERIMENTS), len(CHAPTERS))
+    assert set(EXPERIMENTS) == {name for names in CHAPTERS.values() for name in names}
 
 
 def test_another_beta_is_another_run(built_book):

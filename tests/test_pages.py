@@ -121,6 +121,24 @@ def test_sliders_change_their_figure(visit, name):
     assert page.trouble == []
 
 
+def test_sliders_over_beta_move_together(visit):
+    page = visit("book/alpha")
+    figures = page.locator(".plotly-graph-div")
+    linked = [i for i in range(figures.count()) if figures.nth(i).evaluate("gd => gd.layout.meta?.linked") == "beta"]
+    assert len(linked) == 4
+    first, *others = (figures.nth(i) for i in linked)
+    before = [figure.evaluate(DRAWN) for figure in others]
+    first.locator(".slider-rail-touch-rect").scroll_into_view_if_needed()
+    rail = first.locator(".slider-rail-touch-rect").bounding_box()
+    page.mouse.click(rail["x"] + 0.98 * rail["width"], rail["y"] + rail["height"] / 2)
+    page.wait_for_timeout(1000)
+    last = first.evaluate("gd => gd._fullLayout.sliders[0].steps.length - 1")
+    for figure, drawn in zip(others, before, strict=True):
+        assert figure.evaluate("gd => gd._fullLayout.sliders[0].active") == last
+        assert figure.evaluate(DRAWN) != drawn
+    assert page.trouble == []
+
+
 @pytest.mark.parametrize("name", all_chapters())
 def test_menus_change_their_figure(visit, name):
     page = visit(name)

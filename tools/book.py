@@ -17,7 +17,7 @@ import papermill
 from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
 from tools.render import EXECUTED, HTML, executed, render
 
-DURATION = {"smoke": "about 1 minute", "laptop": "about 3 minutes on 2 cores", "paper": "a day, less on a GPU"}
+DURATION = {"smoke": "about 2 minutes", "laptop": "about 10 minutes on 2 cores", "paper": "days, less on a GPU"}
 
 
 def finished(command: list[str], errors: IO[str] | None = None) -> int:
