@@ -1,0 +1,187 @@
+"""SCAN: commands in a small language and the actions that they ask for (Lake and Baroni, 2018; section 4).
+
+All 20,910 commands come from the grammar, and their actions from an interpreter of it. A command is one phrase, or two
+joined by *and* or *after*; a phrase is an act, perhaps *twice* or *thrice*; an act is a primitive (*walk*, *look*,
+*run*, *jump*) or *turn*, perhaps with a direction, which may be *opposite* or *around*.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules_lib import noise
+from modules_lib.checks import check_choice
+from modules_lib.data.files import checked_file
+
+PRIMITIVES = ("walk", "look", "run", "jump")
+DIRECTIONS = ("left", "right")
+WORDS = (*PRIMITIVES, "turn", *DIRECTIONS, "opposite", "around", "twice", "thrice", "and", "after")
+ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
+TIMES = {"twice": 2, "thrice": 3}
+LONGEST_COMMAND, MOST_ACTIONS = 9, 48
+SPLITS = ("simple", "add-jump", "length", "add-turn-left")
+# An added primitive's bare command is repeated in training so often.
+REPEATED = {"add-jump": ("jump", 1467), "add-turn-left": ("turn left", 2189)}
+TRAIN_ACTIONS = 22  # the length split: at most so many; the next longer commands have 24
+SIMPLE_TESTS = 4182  # commands, about a fifth
+SIMPLE = ("official", "seeded")  # where the simple split comes from
+OFFICIAL = (
+    "SCAN/simple_split/tasks_test_simple.txt",
+    "4986284a1ed140efe3238094767eabc7",
+    "https://raw.githubusercontent.com/brendenlake/SCAN/master/simple_split/tasks_test_simple.txt",
+)
+END = len(ACTIONS)  # the token that ends an answer, and that a decoder is given first
+
+
+def commands() -> list[str]:
+    """All commands of the language, in the order of its grammar."""
+    acts = [
+        *PRIMITIVES,
+        *(f"{verb} {direction}" for verb in (*PRIMITIVES, "turn") for direction in DIRECTIONS),
+        *(
+            f"{verb} {way} {direction}"
+            for way in ("opposite", "around")
+            for verb in (*PRIMITIVES, "turn")
+            for direction in DIRECTIONS
+        ),
+    ]
+    phrases = [*acts, *(f"{act} {times}" for act in acts for times in TIMES)]
+    joined = itertools.product(phrases, ("and", "after"), phrases)
+    return [*phrases, *(" ".join(parts) for parts in joined)]
+
+
+def interpret(command: str) -> list[str]:
+    """The actions that a command asks for.
+
+    Raises:
+        ValueError: a word is unknown, or the words are no command; the sentence says what is allowed.
+    """
+    words = command.split()
+    for word in words:
+        if word not in WORDS:
+            raise ValueError(f"{word!r} is not a word of SCAN; the words are {', '.join(WORDS)}.")
+    try:
+        return _sentence(words)
+    except SyntaxError as error:
+        raise ValueError(
+            f"{command!r} is not a SCAN command: {error}. Allowed are one or two phrases, joined by 'and' or 'after'; "
+            "a phrase is walk, look, run, jump or turn, then perhaps opposite or around, then left or right, then "
+            "perhaps twice or thrice (turn needs left or right); for example 'jump around left twice and walk'."
+        ) from None
+
+
+def _sentence(words: list[str]) -> list[str]:
+    joints = [i for i, word in enumerate(words) if word in ("and", "after")]
+    if len(joints) > 1:
+        raise SyntaxError(f"it joins {len(joints) + 1} phrases")
+    if not joints:
+        return _phrase(words)
+    [i] = joints
+    first, second = _phrase(words[:i]), _phrase(words[i + 1 :])
+    return first + second if words[i] == "and" else second + first
+
+
+def _phrase(words: list[str]) -> list[str]:
+    if words and words[-1] in TIMES:
+        return TIMES[words[-1]] * _act(words[:-1])
+    return _act(words)
+
+
+def _act(words: list[str]) -> list[str]:
+    """A primitive in a direction: turn there and do it. Opposite is two turns, around is four, doing it after each."""
+    match words:
+        case [verb] if verb in PRIMITIVES:
+            return [f"I_{verb.upper()}"]
+        case [verb, *way, direction] if direction in DIRECTIONS and (verb in PRIMITIVES or verb == "turn"):
+            turn = [f"I_TURN_{direction.upper()}"]
+            done = [] if verb == "turn" else [f"I_{verb.upper()}"]
+            if way == []:
+                return turn + done
+            if way == ["opposite"]:
+                return turn + turn + done
+            if way == ["around"]:
+                return 4 * (turn + done)
+    raise SyntaxError(f"{' '.join(words)!r} is no act" if words else "a phrase is empty")
+
+
+@functools.cache
+def _solved() -> dict[str, list[str]]:
+    return {command: interpret(command) for command in commands()}
+
+
+def is_tested(split: str, command: str) -> bool:
+    """Whether a command is for testing, in a split that follows from the grammar."""
+    if split == "length":
+        return len(_solved()[command]) > TRAIN_ACTIONS
+    added, _ = REPEATED[split]
+    return added in command and command != added
+
+
+def simple_tests(source: str) -> set[str]:
+    """The commands that the simple split tests.
+
+    Args:
+        source: "official", from the authors' file; or "seeded", as many, drawn by a fixed seed, where there is none.
+
+    Raises:
+        MissingDataError: the official file is not there and cannot be downloaded.
+        ValueError: it is damaged, or there is no such source.
+    """
+    if check_choice("source of the simple split", source, SIMPLE) == "official":
+        lines = checked_file(*OFFICIAL).read_text(encoding="utf8").splitlines()
+        return {line.removeprefix("IN: ").split(" OUT: ")[0] for line in lines}
+    every = commands()
+    order = noise.uniforms(noise.keys("SCAN", "simple", count=1), len(every))[0].argsort()
+    return {every[i] for i in order[:SIMPLE_TESTS].tolist()}
+
+
+def split(name: str, simple: str = "official") -> tuple[list[str], list[str]]:
+    """The commands that a split trains with, some of them many times, and those that it tests.
+
+    Args:
+        name: "simple", "add-jump", "length" or "add-turn-left".
+        simple: the source of the simple split, as for :func:`simple_tests`.
+    """
+    every = commands()
+    if check_choice("split", name, SPLITS) == "simple":
+        tests = simple_tests(simple)
+        return [c for c in every if c not in tests], [c for c in every if c in tests]
+    train = [c for c in every if not is_tested(name, c)]
+    if name in REPEATED:
+        added, times = REPEATED[name]
+        train += [added] * (times - 1)
+    return train, [c for c in every if is_tested(name, c)]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Commands and their actions as numbers.
+
+    Attributes:
+        commands: int64 [M, 9], indices into WORDS, -1 where a command has ended.
+        actions: int64 [M, 49], indices into ACTIONS, then END, then -1.
+    """
+
+    commands: Tensor
+    actions: Tensor
+
+    @classmethod
+    def of(cls, chosen: list[str], device: torch.device | str = "cpu") -> Scan:
+        words, acts = {w: i for i, w in enumerate(WORDS)}, {a: i for i, a in enumerate(ACTIONS)}
+        inputs = torch.full((len(chosen), LONGEST_COMMAND), -1)
+        outputs = torch.full((len(chosen), MOST_ACTIONS + 1), -1)
+        for i, command in enumerate(chosen):
+            answer = [acts[action] for action in _solved()[command]]
+            inputs[i, : len(command.split())] = torch.tensor([words[word] for word in command.split()])
+            outputs[i, : len(answer) + 1] = torch.tensor([*answer, END])
+        return cls(inputs.to(device), outputs.to(device))
+
+    def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
+        """Commands [size, 9] and actions [size, 49] drawn uniformly; the same stream gives the same batch."""
+        rows = noise.integers(noise.keys(*stream, count=1, device=self.commands.device), size, len(self.commands))[0]
+        return self.commands[rows], self.actions[rows]

@@ -1,0 +1,152 @@
+"""SCAN: the commands, actions and splits that the grammar gives are the official ones."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from modules_lib.data import files, scan
+from modules_lib.data.scan import Scan, commands, interpret, split
+
+SIZES = {
+    "simple": (16_728, 4_182),
+    "length": (16_990, 3_920),
+    "add-jump": (14_670, 7_706),
+    "add-turn-left": (21_890, 1_208),
+}
+FILES = {
+    "simple": "simple_split/tasks_{}_simple.txt",
+    "length": "length_split/tasks_{}_length.txt",
+    "add-jump": "add_prim_split/tasks_{}_addprim_jump.txt",
+    "add-turn-left": "add_prim_split/tasks_{}_addprim_turn_left.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def official():
+    """The folder of the official files, where there is one."""
+    folder = files.data_folder() / "SCAN"
+    if not (folder / "tasks.txt").exists():
+        pytest.skip(f"the official files are not in {folder}: clone github.com/brendenlake/SCAN there")
+    return folder
+
+
+def read(path: Path):
+    pairs = (line.removeprefix("IN: ").split(" OUT: ") for line in path.read_text(encoding="utf8").splitlines())
+    return [(command, actions.split()) for command, actions in pairs]
+
+
+def test_the_grammar_gives_the_official_commands_and_actions(official):
+    every = commands()
+    assert len(every) == len(set(every)) == 20_910
+    assert {command: interpret(command) for command in every} == dict(read(official / "tasks.txt"))
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_splits_are_the_official_ones(official, name):
+    for part, ours, size in zip(("train", "test"), split(name), SIZES[name], strict=True):
+        theirs = read(official / FILES[name].format(part))
+        assert len(ours) == size
+        assert Counter(ours) == Counter(command for command, _ in theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in SIZES if name != "simple"])
+def test_splits_of_the_grammar_need_no_file(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_DATA", str(tmp_path))
+    train, test = split(name)
+    assert (len(train), len(test)) == SIZES[name] and not set(train) & set(test)
+
+
+def test_a_seeded_simple_split_has_the_official_size():
+    train, test = split("simple", "seeded")
+    assert (len(train), len(test)) == SIZES["simple"] and not set(train) & set(test)
+    assert test == split("simple", "seeded")[1]
+    lengths = [sum(len(interpret(command)) for command in part) / len(part) for part in (train, test)]
+    assert abs(lengths[0] - lengths[1]) < 1  # five standard errors
+
+
+@pytest.mark.parametrize(
+    ("command", "actions"),
+    [
+        ("jump", "JUMP"),
+        ("turn opposite left", "TURN_LEFT TURN_LEFT"),
+        ("walk around right", "TURN_RIGHT WALK " * 4),
+        ("run twice and look left thrice", "RUN RUN " + "TURN_LEFT LOOK " * 3),
+        ("turn around left twice after jump", "JUMP " + "TURN_LEFT " * 8),
+    ],
+)
+def test_examples(command, actions):
+    assert interpret(command) == [f"I_{action}" for action in actions.split()]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("hop twice", "'hop' is not a word of SCAN; the words are walk, look, run, jump, turn, left"),
+        (
+            "jump twice left",
+            "'jump twice left' is not a SCAN command: 'jump twice left' is no act. Allowed are",
+        ),
+        ("turn", "'turn' is no act.*turn needs left or right"),
+        ("walk and", "a phrase is empty"),
+        ("", "a phrase is empty"),
+        ("walk and run and jump", "it joins 3 phrases"),
+        ("opposite left walk", "is no act"),
+    ],
+)
+def test_what_is_no_command_is_refused_with_what_is_allowed(command, message):
+    with pytest.raises(ValueError, match=message):
+        interpret(command)
+
+
+def test_unknown_splits_are_refused():
+    with pytest.raises(ValueError, match="Unknown split 'long'; the splits are simple, add-jump, length, add-"):
+        split("long")
+    with pytest.raises(ValueError, match="Unknown source of the simple split 'mine'"):
+        split("simple", "mine")
+
+
+def test_a_damaged_or_missing_file_is_named(tmp_path, monkeypatch, official):
+    monkeypatch.setenv("MODULES_DATA", str(tmp_path))
+    monkeypatch.setattr(files, "download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(files.MissingDataError, match=r"tasks_test_simple.txt is not there .*no network.*from https"):
+        split("simple")
+    path = tmp_path / scan.OFFICIAL[0]
+    path.parent.mkdir(parents=True)
+    content = (official / FILES["simple"].format("test")).read_bytes()
+    path.write_bytes(content[:-10])
+    with pytest.raises(ValueError, match=r"tasks_test_simple.txt is damaged: its MD5 sum is not 4986.*move it away"):
+        split("simple")
+
+
+def test_a_download_appears_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_DATA", str(tmp_path))
+
+    def download(url, folder, name, md5):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / name).write_bytes(b"hello")
+        if url.endswith("broken"):
+            raise OSError("cut off")
+
+    monkeypatch.setattr(files, "download_url", download)
+    with pytest.raises(files.MissingDataError, match="cut off"):
+        files.checked_file("a/b.txt", "5d41402abc4b2a76b9719d911017c592", "http://x/broken")
+    assert not list(tmp_path.rglob("*.txt*"))
+    path = files.checked_file("a/b.txt", "5d41402abc4b2a76b9719d911017c592", "http://x/whole")
+    assert path.read_bytes() == b"hello" and [p.name for p in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+def test_numbers_say_the_same_as_words():
+    chosen = ["jump twice and turn left", "walk"]
+    data = Scan.of(chosen)
+    for i, command in enumerate(chosen):
+        words = [scan.WORDS[w] for w in data.commands[i].tolist() if w >= 0]
+        answer = [a for a in data.actions[i].tolist() if a >= 0]
+        assert " ".join(words) == command and answer[-1] == scan.END
+        assert [scan.ACTIONS[a] for a in answer[:-1]] == interpret(command)
+    many = Scan.of(split("add-jump")[0])
+    batch, _ = many.batch(4000, 0, "x")
+    jumps = (batch[:, 0] == scan.WORDS.index("jump")) & (batch[:, 1] == -1)
+    assert abs(float(jumps.double().mean()) - 1467 / 14_670) < 0.024  # five standard deviations
+    assert torch.equal(batch, many.batch(4000, 0, "x")[0])
