@@ -13,6 +13,7 @@ import plotly.io as pio
 from IPython.display import Markdown, display
 from plotly.io.base_renderers import MimetypeRenderer
 
+from modules_lib.choosing import Choice
 from modules_lib.claims import Verdict, report
 from modules_lib.experiments.config import Config
 from modules_lib.measures import TASKS, number
@@ -126,6 +127,15 @@ def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdo
     ]
     head = ["| network | setting | paper | here |", "|---|---|---|---|"]
     return Markdown("\n".join(head + rows) if rows else "Every setting is the paper's.")
+
+
+def choice_table(choice: Choice) -> Markdown:
+    """The alphas that :func:`modules_lib.choose_alpha` tried, and what came of them."""
+    lines = ["| alpha | accuracy | kept | steps | |", "|---|---:|---:|---:|---|"]
+    for row in choice.curve.itertuples():
+        said = "**chosen**" if row.alpha == choice.alpha else "holds" if row.holds else "fails"
+        lines.append(f"| {row.alpha:.1e} | {row.accuracy:.1%} | {row.kept:.1%} | {row.steps} | {said} |")
+    return Markdown("\n".join(lines))
 
 
 def agreement_table() -> Markdown:

@@ -121,7 +121,7 @@ def _curve(values: pd.DataFrame, kind: str, name: str, colour: str) -> go.Scatte
 
 def _over_betas(figure: go.Figure, steps: list[tuple[float, dict, list[int]]], height: int, active: int) -> go.Figure:
     """The book's look and a slider: at each beta, what changes, in which traces."""
-    moves = [{"label": f"{beta:.2g}", "method": "restyle", "args": [changes, at]} for beta, changes, at in steps]
+    moves = [{"label": f"{beta:.1e}", "method": "restyle", "args": [changes, at]} for beta, changes, at in steps]
     legend = {"orientation": "h", "x": 0, "y": 1 + 40 / height, "yanchor": "bottom"}
     style(figure, height, legend=legend, sliders=[slider("beta = ", moves, active)], margin={"t": 80, "l": 60, "r": 20})
     return figure.update_layout(meta={"linked": "beta"})
@@ -129,7 +129,7 @@ def _over_betas(figure: go.Figure, steps: list[tuple[float, dict, list[int]]], h
 
 def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
     """Weights "kept" by each stage, or "sharing" of each operation, in per cent by layer, at the slider's beta."""
-    stages = {"full": "both", **TASKS} if metric == "kept" else TASKS
+    stages = {"full": "both operations", **TASKS} if metric == "kept" else TASKS
     figure = make_subplots(2, 1, subplot_titles=list(SIZES.values()), vertical_spacing=0.2)
     over = factors(published["large"])
     bars = [(row, size, stage) for row, size in enumerate(SIZES, 1) for stage in stages]

@@ -60,7 +60,7 @@ def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: M
         if PUBLISHED in dict(both(network, published, {})):
             for task, other in zip(tasks, reversed(list(tasks)), strict=True):
                 values = 100 * chance(published[network], other).drop(columns="total")
-                figure.add_trace(line_on_bar(values, tasks[task], "by chance"), row=row, col=1)
+                figure.add_traces(lines_on_bars(values, tasks[task], "by chance"), rows=row, cols=1)
     return one_legend_entry_each(figure).update_yaxes(range=[0, 104])
 
 
@@ -99,25 +99,21 @@ def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit
     return go.Scatter(**common, mode="markers", marker=marker, cliponaxis=False)
 
 
-def line_on_bar(values: pd.DataFrame, group: str, name: str) -> go.Scatter:
-    """A level for every bar of a group."""
-    return go.Scatter(
-        x=list(values.columns),
-        y=values.mean(),
-        mode="markers",
-        name=name,
-        legendgroup=name,
-        offsetgroup=group,
-        marker={"symbol": "line-ew", "size": 13, "line": {"width": 2.5, "color": "black"}},
-        hovertemplate=f"<b>%{{x}}</b>, {group}<br>%{{y:.1f}} [%] {name}<extra></extra>",
-    )
+def lines_on_bars(values: pd.DataFrame, group: str, name: str) -> list[go.Scatter]:
+    """A level for every bar of a group: black, on a white line that makes it visible in the dark theme."""
+    common = {"x": list(values.columns), "y": values.mean(), "mode": "markers", "offsetgroup": group}
+    hover = f"<b>%{{x}}</b>, {group}<br>%{{y:.1f}} [%] {name}<extra></extra>"
+    marker = {"symbol": "line-ew", "size": 13}
+    below = go.Scatter(**common, name="", marker=marker | {"line": {"width": 4.5, "color": "white"}}, hoverinfo="skip")
+    above = go.Scatter(**common, name=name, marker=marker | {"line": {"width": 2.5, "color": "black"}})
+    return [below.update(legendgroup=name), above.update(legendgroup=name, hovertemplate=hover)]
 
 
 def one_legend_entry_each(figure: go.Figure) -> go.Figure:
     """The first trace of every name stands for all of them, and a grey diamond for the run's."""
     seen: set[str] = set()
     for trace in figure.data:
-        trace.showlegend = trace.name not in seen
+        trace.showlegend = bool(trace.name) and trace.name not in seen
         seen.add(trace.name)
     marker = {"symbol": "diamond", "size": 10, "color": GREY}
     if any(trace.type == "scatter" and trace.marker.symbol == "diamond" for trace in figure.data):
