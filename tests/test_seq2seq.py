@@ -1,0 +1,89 @@
+"""The encoder-decoder: running sequences of similar length together changes nothing but the time."""
+
+import pytest
+import torch
+
+from modules_lib import MaskedModel
+from modules_lib.data.scan import ACTIONS, END, WORDS, Scan
+from modules_lib.seq2seq import EncoderDecoder
+
+COMMANDS = ["jump", "turn opposite left", "walk around right twice and run", "look thrice after jump left", "run twice"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END, embedding=6, state=10).eval()
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Scan.of(COMMANDS * 7)  # 35 sequences: more than are run together
+
+
+def alone(model, words, answer, teach=True):
+    """The scores of one answer's tokens, one step at a time."""
+    embedded = model.words(words[words >= 0]).unsqueeze(1)
+    _, state = model.encoder(embedded)
+    token, scores = torch.tensor([END]), []
+    for right in answer[answer >= 0]:
+        output, state = model.decoder(model.tokens(token).unsqueeze(0), state)
+        scores.append(model.output(output[0, 0]))
+        token = right.view(1) if teach else scores[-1].argmax().view(1)
+    return torch.stack(scores)
+
+
+@pytest.mark.parametrize("teach", [True, False])
+def test_a_batch_gives_what_each_sequence_gives_alone(model, data, teach):
+    scores = model(data.commands, data.actions, teach)
+    each = [alone(model, *pair, teach) for pair in zip(data.commands, data.actions, strict=True)]
+    assert len(scores) == int((data.actions >= 0).sum())
+    torch.testing.assert_close(scores, torch.cat(each))
+
+
+def test_teaching_and_not_teaching_differ(model, data):
+    assert not torch.allclose(model(data.commands, data.actions, True), model(data.commands, data.actions, False))
+
+
+def test_gradients_are_those_of_each_sequence_alone(model, data):
+    def gradient(scores):
+        model.zero_grad()
+        scores.square().sum().backward()
+        return [p.grad.clone() for p in model.parameters()]
+
+    together = gradient(model(data.commands, data.actions, False))
+    each = [alone(model, *pair, False) for pair in zip(data.commands, data.actions, strict=True)]
+    for ours, theirs in zip(together, gradient(torch.cat(each)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_writing_is_greedy_and_stops_at_the_end(data):
+    torch.manual_seed(5)
+    model = EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END, embedding=6, state=10).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # far enough from zero that answers differ, and end after different numbers of steps
+    written = model.write(data.commands, most=8)
+    lengths = set()
+    for words, answer in zip(data.commands, written, strict=True):
+        tokens = answer[answer >= 0]
+        scores = alone(model, words, torch.zeros(len(tokens), dtype=torch.long), teach=False)
+        assert torch.equal(tokens, scores.argmax(-1))
+        assert END not in tokens[:-1].tolist() and (len(tokens) == 8 or tokens[-1] == END)
+        lengths.add(len(tokens))
+    assert len(lengths) > 1 and min(lengths) < 8
+
+
+def test_masks_see_their_own_slices(model, data):
+    """With logits so high that nothing is removed, the masked model is the model, slice by slice."""
+    masked = MaskedModel(model, samples=5, start=50.0)
+    assert not any("words" in name or "tokens" in name for name in masked.shapes)
+    scores = masked(data.commands, data.actions, False)
+    torch.testing.assert_close(scores, model(data.commands, data.actions, False), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_is_off_while_evaluating(model, data):
+    model.train()
+    assert not torch.equal(*(model(data.commands, data.actions) for _ in range(2)))
+    model.eval()
+    assert torch.equal(*(model(data.commands, data.actions) for _ in range(2)))
