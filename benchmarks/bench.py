@@ -19,18 +19,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.plain import CellLSTM, HardConcreteModel, PlainMaskedModel, hard_concrete_step, plain_step
+from benchmarks.plain import (
+    CellEncoderDecoder,
+    CellLSTM,
+    HardConcreteModel,
+    PlainMaskedModel,
+    hard_concrete_step,
+    plain_step,
+)
 from modules_lib.data import arithmetic
+from modules_lib.data.scan import ACTIONS, END, LONGEST_COMMAND, WORDS, Scan, commands
 from modules_lib.device import device
 from modules_lib.masked import MaskedModel
 from modules_lib.models import CNN, FNN, RepeatLSTM
 from modules_lib.provenance import provenance_of_machine
 from modules_lib.results import results_folder
+from modules_lib.seq2seq import EncoderDecoder
 from modules_lib.training import mask_steps
 
 KINDS = ("plain", "fast", "unmasked")
@@ -41,16 +51,22 @@ RESULT = Path(__file__).resolve().parent / "latest.json"
 
 @dataclass(frozen=True)
 class Case:
-    """A model to time: how to make it, whether it sees images, and how to make the plain one where that differs.
+    """A model to time: how to make it, what it sees, and how to make the plain one where that differs.
 
-    With one mask sample the plain step is the hard-concrete one.
+    Attributes:
+        data: "numbers", "images" or "commands"; of commands, a step with teacher forcing and one without make two.
+        samples: K; with one mask sample the plain step is the hard-concrete one.
     """
 
     name: str
     model: Callable[[], nn.Module]
-    image: bool = False
+    data: str = "numbers"
     plain: Callable[[], nn.Module] | None = None
     samples: int = 4
+
+    @property
+    def steps(self) -> int:
+        return 2 if self.data == "commands" else 1
 
 
 CASES = [
@@ -58,24 +74,48 @@ CASES = [
     Case("FNN 4 x 800", lambda: FNN(42, [800] * 4, 20)),
     Case("FNN 400-400-200", lambda: FNN(42, [400, 400, 200], 20)),
     Case("LSTM 2 x 256, 3 steps", lambda: RepeatLSTM(42, 256, 20), plain=lambda: CellLSTM(42, 256, 20)),
-    Case("Table 1 CNN", CNN, image=True),
+    Case("Table 1 CNN", CNN, data="images"),
+    Case(
+        "SCAN encoder-decoder",
+        lambda: EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END),
+        data="commands",
+        plain=lambda: CellEncoderDecoder(len(WORDS), len(ACTIONS) + 1, END),
+    ),
     Case("FNN 4 x 2000, K = 1", lambda: FNN(42, [2000] * 4, 20), samples=1),
     Case("FNN 4 x 800, K = 1", lambda: FNN(42, [800] * 4, 20), samples=1),
 ]
 
 
 def batch_of(case: Case) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
-    if case.image:
+    """Inputs, targets and loss. Commands are int64 [256, words + answer], of real lengths; see :func:`pieces`."""
+    if case.data == "images":
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(BATCH, 3, 32, 32, generator=generator)
         labels = torch.randint(0, 10, (BATCH,), generator=generator)
         return images.to(device()), labels.to(device()), F.cross_entropy
+    if case.data == "commands":
+        words, answers = Scan.of(commands(), device()).batch(2 * BATCH, "bench")
+        return torch.cat([words, answers], 1), answers, sequence_loss
     data = arithmetic.Arithmetic.of("add", "mul", device=device())
     return *data.batch(BATCH, "bench"), arithmetic.loss
 
 
+def sequence_loss(scores: Tensor, answers: Tensor) -> Tensor:
+    """Cross-entropy summed over time; scores [batch, T, tokens], or of the answers' tokens only."""
+    there = answers >= 0
+    scores = scores[there] if scores.dim() == 3 else scores
+    return F.cross_entropy(scores, answers[there], reduction="sum") / len(answers)
+
+
+def given(case: Case, inputs: Tensor, step: int) -> Any:
+    """What the library's model is given in a step; every second time without teacher forcing."""
+    if case.data != "commands":
+        return inputs
+    return inputs[:, :LONGEST_COMMAND], inputs[:, LONGEST_COMMAND:], step % 2 == 0
+
+
 def stepper(kind: str, case: Case, precision: str) -> Callable[[], object]:
-    """A function that makes one step of this kind: "plain", "fast" or "unmasked"."""
+    """A function that makes one step of this kind: "plain", "fast" or "unmasked"; or two, of commands."""
     torch.manual_seed(0)
     inputs, targets, loss = batch_of(case)
     model = (case.plain or case.model)() if kind == "plain" else case.model()
@@ -85,29 +125,43 @@ def stepper(kind: str, case: Case, precision: str) -> Callable[[], object]:
         optimizer = torch.optim.Adam(peer.parameters(), lr=1e-2)
         return lambda: hard_concrete_step(peer, optimizer, loss, inputs, targets, ALPHA)
     if kind == "plain":
-        plain = PlainMaskedModel(model, case.samples)
-        optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
-        return lambda: plain_step(plain, optimizer, loss, inputs, targets, ALPHA)
+        return plain_steps(case, model, inputs, targets, loss)
     if kind == "fast":
         masked = MaskedModel(model, case.samples, fuse=True, precision=precision)
-        steps = mask_steps(masked, lambda step: (inputs, targets), loss, steps=10**9, alpha=ALPHA)
-        return lambda: next(steps)
-    return unmasked(model.eval(), precision, inputs, targets, loss)
+        steps = mask_steps(masked, lambda step: (given(case, inputs, step), targets), loss, steps=10**9, alpha=ALPHA)
+        return lambda: [next(steps) for _ in range(case.steps)]
+    return unmasked(model.eval(), case, precision, inputs, targets, loss)
 
 
-def unmasked(model: nn.Module, precision: str, inputs: Tensor, targets: Tensor, loss: Callable) -> Callable[[], object]:
-    """An ordinary training step: autocast for bfloat16, fused Adam."""
+def plain_steps(case: Case, model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable) -> Callable[[], object]:
+    plain = PlainMaskedModel(model, case.samples)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
+
+    def steps() -> None:
+        for step in range(case.steps):
+            model.teach = step % 2 == 0
+            plain_step(plain, optimizer, loss, inputs, targets, ALPHA)
+
+    return steps
+
+
+def unmasked(
+    model: nn.Module, case: Case, precision: str, inputs: Tensor, targets: Tensor, loss: Callable
+) -> Callable[[], object]:
+    """Ordinary training steps: autocast for bfloat16, fused Adam."""
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
 
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast(device().type, torch.bfloat16, enabled=precision == "bfloat16"):
-            outputs = model(inputs)
-        loss(outputs.float(), targets).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    def steps() -> None:
+        for step in range(case.steps):
+            optimizer.zero_grad()
+            seen = given(case, inputs, step)
+            with torch.autocast(device().type, torch.bfloat16, enabled=precision == "bfloat16"):
+                outputs = model(*seen) if isinstance(seen, tuple) else model(seen)
+            loss(outputs.float(), targets).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
 
-    return step
+    return steps
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -125,7 +179,7 @@ def serve(kind: str, number: int, precision: str, turns: Connection) -> None:
     step()
     step()
     while turns.recv():
-        milliseconds = timed(step)
+        milliseconds = timed(step) / CASES[number].steps
         turns.send((milliseconds, peak_memory()))
 
 
@@ -189,11 +243,23 @@ def floor(case: Case, precision: str) -> float:
 
 
 def operations(case: Case) -> float:
-    """Operations of one training step over the whole batch, as PyTorch counts them."""
+    """Operations of one training step over the whole batch, as PyTorch counts them; of commands, without padding."""
+    inputs, targets, loss = batch_of(case)
+    if case.data != "commands":
+        return counted(case, inputs, targets, loss)
+    first = torch.zeros(1, 1, dtype=torch.long, device=device())
+    both = counted(case, first.expand(1, 2), first, loss, longest=(1, 1))
+    word = counted(case, first.expand(1, 3), first, loss, longest=(2, 1)) - both
+    words, tokens = (int((part >= 0).sum()) for part in (inputs[:, :LONGEST_COMMAND], targets))
+    return word * words + (both - word) * tokens
+
+
+def counted(case: Case, inputs: Tensor, targets: Tensor, loss: Callable, **settings: Any) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
-    inputs, targets, loss = batch_of(case)
     model = (case.plain or case.model)().to(device())
+    for name, value in settings.items():
+        setattr(model, name, value)
     with FlopCounterMode(display=False) as counter:
         loss(model(inputs), targets).backward()
     return counter.get_total_flops()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from modules_lib.data.scan import LONGEST_COMMAND, MOST_ACTIONS
 from modules_lib.masked import weights_only
 from modules_lib.masks import Masks
 from modules_lib.sampling import gumbel_sigmoid, straight_through
@@ -107,24 +108,86 @@ def hard_concrete_step(
     return data_loss.detach()
 
 
-class CellLSTM(nn.Module):
-    """:class:`modules_lib.models.RepeatLSTM` cell by cell, since vmap cannot batch PyTorch's whole LSTM."""
+class Cells(nn.Module):
+    """A stack of LSTM layers, cell by cell, since vmap cannot batch PyTorch's whole LSTM."""
 
-    def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
+    def __init__(self, inputs: int, state: int, layers: int):
         super().__init__()
-        self.steps, self.state = steps, state
+        self.state = state
         sizes = [inputs] + [state] * (layers - 1)
         self.inner = nn.ModuleList(nn.Linear(size, 4 * state) for size in sizes)
         self.recurrent = nn.ModuleList(nn.Linear(state, 4 * state) for _ in sizes)
+
+    def start(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        zero = x.new_zeros(len(x), self.state)
+        return [(zero, zero) for _ in self.inner]
+
+    def forward(self, x: Tensor, states: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """One step: [batch, inputs] and every layer's state -> [batch, state] and the states after it."""
+        after = []
+        for inner, recurrent, (h, c) in zip(self.inner, self.recurrent, states, strict=True):
+            input_, forget, cell, output = (inner(x) + recurrent(h)).chunk(4, -1)
+            c = torch.sigmoid(forget) * c + torch.sigmoid(input_) * torch.tanh(cell)
+            x = torch.sigmoid(output) * torch.tanh(c)
+            after.append((x, c))
+        return x, after
+
+
+class CellLSTM(nn.Module):
+    """:class:`modules_lib.models.RepeatLSTM`, cell by cell."""
+
+    def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
+        super().__init__()
+        self.steps = steps
+        self.cells = Cells(inputs, state, layers)
         self.output = nn.Linear(state, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        states = [(x.new_zeros(len(x), self.state), x.new_zeros(len(x), self.state)) for _ in self.inner]
+        states = self.cells.start(x)
         for _ in range(self.steps):
-            seen = x
-            for i, (inner, recurrent) in enumerate(zip(self.inner, self.recurrent, strict=True)):
-                h, c = states[i]
-                input_, forget, cell, output = (inner(seen) + recurrent(h)).chunk(4, -1)
-                c = torch.sigmoid(forget) * c + torch.sigmoid(input_) * torch.tanh(cell)
-                states[i] = seen, _ = torch.sigmoid(output) * torch.tanh(c), c
+            seen, states = self.cells(x, states)
         return self.output(seen)
+
+
+class CellEncoderDecoder(nn.Module):
+    """:class:`modules_lib.seq2seq.EncoderDecoder`, cell by cell, every sequence padded to the longest of the batch.
+
+    Attributes:
+        teach: whether the decoder is fed the right answers; else its own.
+        longest: the columns of an input that are words, and those that are its answer.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        tokens: int,
+        end: int,
+        longest: tuple[int, int] = (LONGEST_COMMAND, MOST_ACTIONS + 1),
+        embedding: int = 16,
+        state: int = 200,
+        layers: int = 2,
+    ):
+        super().__init__()
+        self.end, self.teach, self.longest = end, True, longest
+        self.words, self.tokens = nn.Embedding(words, embedding), nn.Embedding(tokens, embedding)
+        self.encoder, self.decoder = Cells(embedding, state, layers), Cells(embedding, state, layers)
+        self.output = nn.Linear(state, tokens)
+
+    def forward(self, both: Tensor) -> Tensor:
+        """int64 [batch, W + T], words and answers, -1 where a sequence has ended -> scores [batch, T, tokens]."""
+        words, answers = both.split(self.longest, 1)
+        embedded = self.words(words.clamp(min=0))  # [batch, W, embedding]
+        states = self.encoder.start(embedded[:, 0])
+        for step in range(words.shape[1]):
+            _, after = self.encoder(embedded[:, step], states)
+            going = words[:, step, None] >= 0
+            states = [
+                tuple(torch.where(going, new, old) for new, old in zip(one, other, strict=True))
+                for one, other in zip(after, states, strict=True)
+            ]
+        scores, token = [], torch.full_like(answers[:, 0], self.end)
+        for step in range(answers.shape[1]):
+            seen, states = self.decoder(self.tokens(token), states)
+            scores.append(self.output(seen))
+            token = answers[:, step].clamp(min=0) if self.teach else scores[-1].argmax(-1)
+        return torch.stack(scores, 1)

@@ -13,7 +13,8 @@ from modules_lib.masked import MaskedModel
 from modules_lib.optimizer import MaskAdam
 from modules_lib.progress import Loop, Training, random_state, set_random_state
 
-Batch = Callable[[int], tuple[Any, Any]]  # step -> (inputs, targets); a pure function of the step
+# step -> (inputs, targets), a pure function of the step; a tuple of inputs is given to the model as several arguments
+Batch = Callable[[int], tuple[Any, Any]]
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
 
 WORTH_COMPILING = 500  # mask steps: compiling takes seconds and saves milliseconds a step
@@ -114,7 +115,8 @@ def _steps(
     loop = loop or Loop()
     for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)
-        data_loss = loss(model(inputs), targets)
+        outputs = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        data_loss = loss(outputs, targets)
         data_loss.backward()
         training.step()
         loop.after(step + 1, steps, data_loss.detach(), training)

@@ -6,10 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.plain import CellLSTM, HardConcreteModel, PlainMaskedModel, hard_concrete_step, plain_step
+from benchmarks.plain import (
+    CellEncoderDecoder,
+    CellLSTM,
+    HardConcreteModel,
+    PlainMaskedModel,
+    hard_concrete_step,
+    plain_step,
+)
 from modules_lib import MaskedModel, train_masks
 from modules_lib.data import arithmetic
+from modules_lib.data.scan import END, Scan
 from modules_lib.models import CNN, FNN
+from modules_lib.seq2seq import EncoderDecoder
 from tests.conftest import run_module
 
 
@@ -76,6 +85,25 @@ def test_plain_models_have_the_masked_weights_of_the_fast_ones():
     weights = sum(p.numel() for name, p in cells.named_parameters() if "bias" not in name)
     assert weights == 4 * 8 * (42 + 8 + 8 + 8) + 8 * 20
     assert CNN()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("teach", [True, False])
+def test_the_plain_encoder_decoder_is_the_fast_one_cell_by_cell(teach):
+    torch.manual_seed(0)
+    fast = EncoderDecoder(13, 7, END, embedding=5, state=8).eval()
+    plain = CellEncoderDecoder(13, 7, END, embedding=5, state=8).eval()
+    plain.teach = teach
+    own = dict(fast.named_parameters())
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            kind, *rest = name.split(".")
+            if kind in ("encoder", "decoder"):
+                part, layer, what = rest
+                name = f"{kind}.{what}_{'ih' if part == 'inner' else 'hh'}_l{layer}"
+            parameter.copy_(own[name])
+    words, answers = Scan.of(["jump", "walk around right twice and run", "look left", "turn left"]).batch(12, 0)
+    scores = plain(torch.cat([words, answers], 1))
+    torch.testing.assert_close(scores[answers >= 0], fast(words, answers, teach))
 
 
 def test_bench_prints_one_object_a_line():
