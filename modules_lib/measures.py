@@ -8,6 +8,7 @@ NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 TASKS = {"add": "addition", "mul": "multiplication"}
 DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
 PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
+BINS = 500  # of the histogram of mask probabilities (Figure 6)
 
 
 def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
@@ -70,10 +71,10 @@ def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:
 
 
 def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """How many weights have which mask probability: seeds in rows, 500 bins from 0 to 1 in columns."""
+    """How many weights have which mask probability: seeds in rows, BINS from 0 to 1 in columns."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "probability")]
     counts = chosen.pivot(index="seed", columns="bin", values="value")
-    return counts.reindex(columns=range(500)).fillna(0)
+    return counts.reindex(columns=range(BINS)).fillna(0)
 
 
 def spread(values: pd.DataFrame) -> pd.DataFrame:

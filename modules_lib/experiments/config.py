@@ -18,10 +18,10 @@ from modules_lib.checks import check_choice, check_count, check_number, check_sl
 from modules_lib.device import device
 from modules_lib.masked import PRECISIONS, MaskedModel
 from modules_lib.masks import Masks, sharing
+from modules_lib.measures import BINS
 from modules_lib.progress import Progress, Rows
 from modules_lib.training import WORTH_COMPILING, Batch, Loss, train_masks, train_weights
 
-BINS = 500  # of the histogram of mask probabilities (Figure 6)
 SCALES = ("smoke", "laptop", "paper")
 
 
@@ -112,11 +112,11 @@ class Config(ABC):
 
     def _train_weights(self, seed: int, batch: Batch, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
         """A network from its first weights, which follow from the seed, to its last, and its training curve."""
-        with torch.random.fork_rng():
+        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
+        with torch.random.fork_rng():  # the seed's own, for dropout too
             torch.manual_seed(seed)
             model = self.model().to(device())
-        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
-        train_weights(model, batch, loss, steps=self.weight_steps, lr=self.weight_lr, clip=self.clip, loop=loop)
+            train_weights(model, batch, loss, steps=self.weight_steps, lr=self.weight_lr, clip=self.clip, loop=loop)
         return model, loop.rows
 
     def _train_masks(
@@ -138,12 +138,13 @@ class Config(ABC):
             return [_point(stage, step, "curve loss", loss), kept]
 
         loop = progress.loop(f"masks-{stage}", point)
-        how = {"alpha": self.alpha, "lr": self.mask_lr, "clip": self.clip}
-        train_masks(masked, batch, loss, steps=self.mask_steps, loop=loop, **how)
-        probabilities = torch.sigmoid(masked.logits.detach()).cpu()
-        counts = enumerate(torch.histc(probabilities, BINS, 0, 1).long().tolist())
+        alpha, lr, clip = self.alpha, self.mask_lr, self.clip
+        train_masks(masked, batch, loss, steps=self.mask_steps, alpha=alpha, lr=lr, clip=clip, loop=loop)
+        counts = torch.histc(torch.sigmoid(masked.logits.detach()).cpu(), BINS, 0, 1).long().tolist()
         histogram = [
-            {"stage": stage, "metric": "probability", "bin": i, "value": count} for i, count in counts if count
+            {"stage": stage, "metric": "probability", "bin": i, "value": count}
+            for i, count in enumerate(counts)
+            if count
         ]
         return masked.masks(), loop.rows + histogram
 
