@@ -22,7 +22,7 @@ from modules_lib.masks import Masks
 from modules_lib.training import WORTH_COMPILING, Batch, Loss, mask_steps
 
 Accuracy = Callable[[nn.Module], float]  # of a model on the full task
-CHECKS, PATIENCE = 10, 3  # looks at a mask while it is trained, and failures in a row after which it is given up
+LOOKS = 10  # at a mask while it is trained
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,13 @@ def choose_alpha(
     where: Where | None = None,
     seed: int = 0,
     precision: str = "float32",
+    patience: int | None = 3,
     progress: bool = True,
 ) -> Choice:
     """Choose alpha for a trained model by the paper's rule. Its weights are used as they are, once and for all alphas.
 
-    A mask that fails in three looks in a row, of ten during its training, is given up: it only loses more.
+    Each mask is looked at ten times while it is trained. To save time, it is given up when it has failed, and was no
+    better than at the look before, several times in a row.
 
     Args:
         model: any torch module, trained on the full task.
@@ -80,6 +82,7 @@ def choose_alpha(
         refinements: how many times the gap between the last that held and the first that failed is halved, on the
             logarithmic scale.
         steps, lr, clip, samples, where, seed, precision: of mask training.
+        patience: how many times; None trains every mask to its end.
         progress: show a bar for each alpha.
 
     Raises:
@@ -103,13 +106,13 @@ def choose_alpha(
             fuse=True if steps >= WORTH_COMPILING else None,
         )
         training = mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)
-        failures, value = 0, math.nan
+        failures, value = 0, -math.inf
         bar = tqdm(training, f"alpha {alpha:.2g}", total=steps, unit="step", leave=False, disable=not progress)
         for step, _ in enumerate(bar, 1):
-            if step % max(1, steps // CHECKS) == 0 or step == steps:
-                value = accuracy(subnetwork(model, masked.masks()))
-                failures = 0 if value >= floor else failures + 1
-                if failures == PATIENCE:
+            if step % max(1, steps // LOOKS) == 0 or step == steps:
+                before, value = value, accuracy(subnetwork(model, masked.masks()))
+                failures = failures + 1 if value < floor and (value <= before or not failures) else 0
+                if failures == patience:
                     break
         masks[alpha] = masked.masks()
         details.append({"alpha": alpha, "kept": masks[alpha].kept(), "steps": step})

@@ -48,7 +48,8 @@ class EncoderDecoder(nn.Module):
         Args:
             words: int64 [B, W], -1 where a sequence has ended.
             answers: int64 [B, T], ``end`` included, then -1.
-            teach: feed the answers back into the decoder; otherwise what it finds most likely itself.
+            teach: feed the answers back into the decoder; otherwise what it finds most likely itself, in a pass before
+                this one, which in training has its own draw of dropout.
 
         Returns:
             [number of tokens in the answers, tokens], in the order of ``answers[answers >= 0]``.

@@ -165,6 +165,24 @@ def test_the_largest_beta_that_holds_is_compared_between_sizes():
     assert last.measured == "not available" and not last.holds
 
 
+def test_a_sweep_of_three_betas_says_nothing_about_the_betas_between_them():
+    made = results()
+    few = {name: made[name][~made[name]["stage"].str.contains("0.316|3.16")] for name in ("sweep-small", "sweep-large")}
+    *near, _ = judge(next(claim for claim in CLAIMS if claim.id == 13), few, "smoke").statements
+    assert len(near) == 4 and all(s.measured == "not available" and not s.holds for s in near)
+
+
+def test_capacity_takes_the_largest_network_that_there_is():
+    claim = next(claim for claim in CLAIMS if claim.id == 14)
+    made = results()
+    only = {name: made[name] for name in made if name.startswith("capacity")}
+    assert judge(claim, only, "laptop").verdict == "not run"
+    swept = judge(claim, only | {"sweep-large": made["sweep-large"], "addmul-fnn": made["addmul-fnn"]}, "laptop")
+    whole = judge(claim, only | {"addmul-fnn": made["addmul-fnn"].query("seed < 2")}, "paper")
+    assert swept.statements[-1].values.tolist() == pytest.approx([0.3] * 3, abs=1e-3)  # 0.7 - 0.4
+    assert whole.statements[-1].values.tolist() == pytest.approx([0.1] * 2, abs=1e-3) and whole.seeds == 2  # 0.7 - 0.6
+
+
 def test_only_seeds_that_all_experiments_have_count():
     mixed = results()
     mixed["addmul-lstm"] = mixed["addmul-lstm"][mixed["addmul-lstm"]["seed"] < 2]

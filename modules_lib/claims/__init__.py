@@ -3,12 +3,13 @@
 A claim is a list of statements, each a margin measured in every seed: positive where the statement holds. A statement
 holds if its mean margin over seeds exceeds one unbiased standard deviation. A claim is *reproduced* if all of its
 statements hold, *not reproduced* if none does, *partly* otherwise, and *not run* without results. Thresholds come from
-the paper's own words and numbers, and were committed before the published runs were made.
+the paper's own words and numbers; where it gives no number they are ours. All were committed before the published runs
+were made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ class Claim:
         id: its number.
         claim: what the paper says, in our words.
         paper: where, and with which number.
-        experiments: the experiments it needs.
+        experiments: the experiments it needs; of several names with "|" in between, the first that has results.
         statements: results of these experiments -> what is tested; None while the experiment is not in the book.
         each: whether it is about each experiment by itself: those without results are then left out.
     """
@@ -113,17 +114,29 @@ CLAIMS = [
 
 def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict:
     """A claim's verdict from each experiment's results (as from :func:`results.published`), by seeds common to all."""
-    needed = [results.get(experiment, pd.DataFrame(columns=["seed"])) for experiment in claim.experiments]
-    if claim.each:
-        needed = [frame for frame in needed if not frame.empty]
-    seeds = set.intersection(*(set(frame["seed"]) for frame in needed)) if needed else set()
-    if claim.statements is None or not seeds:
+    chosen = [_first(experiment.split("|"), results) for experiment in claim.experiments]
+    if claim.each:  # each by its own seeds
+        used = {name: results[name] for name in chosen if name in results}
+    else:
+        seeds = _common_seeds(results.get(name) for name in chosen)
+        used = {name: results[name][results[name]["seed"].isin(seeds)] for name in chosen if seeds}
+    if claim.statements is None or not used:
         return Verdict(claim, "not run", "-")
-    common = {name: frame[frame["seed"].isin(seeds)] for name, frame in results.items()}
-    statements = claim.statements(common)
+    statements = claim.statements(used)
     holding = sum(statement.holds for statement in statements)
     verdict = {0: "not reproduced", len(statements): "reproduced"}.get(holding, "partly")
-    return Verdict(claim, verdict, scale, len(seeds), statements)
+    return Verdict(claim, verdict, scale, min(frame["seed"].nunique() for frame in used.values()), statements)
+
+
+def _first(names: list[str], results: dict[str, pd.DataFrame]) -> str:
+    """The first experiment that has results, or an empty name."""
+    return next((name for name in names if name in results and not results[name].empty), "")
+
+
+def _common_seeds(frames: Iterable[pd.DataFrame | None]) -> set[int]:
+    """The seeds that all of them have; none, if one is missing or there are none."""
+    seeds = [set() if frame is None else set(frame["seed"]) for frame in frames]
+    return set.intersection(*seeds) if seeds else set()
 
 
 def verdicts(scale: str = "laptop", results: dict[str, pd.DataFrame] | None = None) -> list[Verdict]:

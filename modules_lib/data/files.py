@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
+import uuid
 from pathlib import Path
 
 from torchvision.datasets.utils import download_url
@@ -35,16 +35,18 @@ def checked_file(name: str, md5: str, url: str) -> Path:
     """
     path = data_folder() / name
     if not path.exists():
-        partial = path.with_name(f".{path.name}.part")
+        partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         try:
             download_url(url, str(path.parent), partial.name, md5)
-        except (OSError, RuntimeError, urllib.error.URLError) as error:
+        except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             raise MissingDataError(
                 f"{path} is not there and could not be downloaded ({error}); get it from {url} and put it there."
             ) from error
         partial.replace(path)
-    if hashlib.md5(path.read_bytes()).hexdigest() != md5:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
         raise ValueError(
             f"{path} is damaged: its MD5 sum is not {md5}; move it away, and it is downloaded anew from {url}."
         )

@@ -71,8 +71,8 @@ class AddMul(Config):
         return tuple(STAGES)
 
     @property
-    def subtasks(self) -> tuple[str, ...]:
-        return tuple(OPERATIONS)
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        return (tuple(OPERATIONS),)
 
     def model(self) -> nn.Module:
         if self.network == "fnn":
@@ -104,18 +104,22 @@ class AddMul(Config):
         return self._train_masks(model, seed, stage, batch, arithmetic.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
+        inverted = {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
+        return self._outcomes(model, masks | inverted) + self._counts(masks)
+
+    def _outcomes(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        """What the unmasked network and those under each mask do, asked for each operation."""
         questions = {task: Arithmetic.of(task, device=device()) for task in OPERATIONS}
         rows: Rows = []
-        for stage in ("unmasked", *tested):
-            network = subnetwork(model, tested[stage]) if stage in tested else model
+        for stage in ("unmasked", *masks):
+            network = subnetwork(model, masks[stage]) if stage in masks else model
             for task, data in questions.items():
                 outcomes = arithmetic.outcomes(network, data)
                 rows += [
                     {"stage": stage, "task": task, "metric": metric, "value": round(value, 4)}
                     for metric, value in outcomes.items()
                 ]
-        return rows + self._counts(masks)
+        return rows
 
 
 def check_hidden(hidden: Any, same: bool) -> tuple[int, ...]:

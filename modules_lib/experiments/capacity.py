@@ -38,12 +38,20 @@ class Capacity(AddMul):
 
     @classmethod
     def presets(cls, size: str) -> dict[str, Config]:
-        laptop, paper = SIZES[size]
-        hidden = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
-        same: dict[str, dict[str, Any]] = {scale: c.fields() for scale, c in AddMul.presets("fnn").items()}
-        same["laptop"] |= SHORTER
-        return {scale: cls(**fields | {"size": size, "hidden": hidden[scale]}) for scale, fields in same.items()}
+        return resized(cls, size, SIZES[size], laptop=SHORTER)
 
     @property
     def experiment(self) -> str:
         return f"capacity-{self.size}"
+
+
+def resized(
+    kind: type[AddMul], size: str, hidden: tuple[tuple[int, ...], tuple[int, ...]], **changes: dict[str, Any]
+) -> dict[str, Config]:
+    """The configs of the add/mul FNN with other hidden layers (at laptop and paper scale) and changes by scale."""
+    laptop, paper = hidden
+    layers = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
+    return {
+        scale: kind(**config.fields() | changes.get(scale, {}) | {"size": size, "hidden": layers[scale]})
+        for scale, config in AddMul.presets("fnn").items()
+    }

@@ -95,8 +95,8 @@ class Config(ABC):
 
     @property
     @abstractmethod
-    def subtasks(self) -> tuple[str, ...]:
-        """The stages whose masks are compared with one another."""
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of stages whose masks are compared with one another."""
 
     @abstractmethod
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
@@ -149,18 +149,18 @@ class Config(ABC):
         return masked.masks(), loop.rows + histogram
 
     def _counts(self, masks: dict[str, Masks]) -> Rows:
-        """Weights kept by each stage, and what each subtask shares with the others (eq. 14), by layer and in total."""
+        """Weights kept by each stage, and shared with the others of its group (eq. 14), by layer and in total."""
         rows: Rows = []
         sizes = next(iter(masks.values()))
-        subtasks = [stage for stage in self.subtasks if stage in masks]
+        groups = [[stage for stage in group if stage in masks] for group in self.compared]
+        shared = {stage: [other for other in group if other != stage] for group in groups for stage in group}
         for name, layer in [*self.layers().items(), (None, "total")]:
             rows.append({"stage": "unmasked", "layer": layer, "metric": "kept", "value": sizes.size(name)})
             for stage, mask in masks.items():
                 rows.append({"stage": stage, "layer": layer, "metric": "kept", "value": mask.count(name)})
-            for stage in subtasks:
-                others = [masks[other] for other in subtasks if other != stage]
+            for stage, others in shared.items():
                 if others:
-                    value = sharing(masks[stage], *others, name=name)
+                    value = sharing(masks[stage], *(masks[other] for other in others), name=name)
                     rows.append({"stage": stage, "layer": layer, "metric": "sharing", "value": round(value, 6)})
         return rows
 

@@ -51,12 +51,10 @@ class Double(Config):
         large: dict[str, Any] = {"precision": "auto"}
         if network == "fnn":
             every: dict[str, Any] = {"network": network, "beta": 4e-4}
-            shorter: dict[str, Any] = {"mask_steps": 4000, "mask_lr": 3e-2}
+            shorter: dict[str, Any] = {"weight_steps": 3000, "mask_steps": 4000, "mask_lr": 3e-2}
             return {
                 "smoke": cls(hidden=(48, 48), **small, **every),
-                "laptop": cls(
-                    hidden=(400, 400, 200), weight_steps=3000, mask_steps=4000, mask_lr=3e-2, **large, **every
-                ),
+                "laptop": cls(hidden=(400, 400, 200), **shorter, **large, **every),
                 "paper": cls(**large, **every),
             }
         steps = {"lstm": 5000, "lstm-apart": 2000}[network]
@@ -76,8 +74,8 @@ class Double(Config):
         return tuple(STAGES)
 
     @property
-    def subtasks(self) -> tuple[str, ...]:
-        return PAIRS
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        return (PAIRS,)
 
     def model(self) -> nn.Module:
         if self.network == "fnn":
@@ -122,7 +120,7 @@ class Double(Config):
         rows: Rows = []
         tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
         both = self.data("full")
-        alone = {pair: self.data(pair) for pair in PAIRS if self.network != "fnn"}  # where it is the same
+        alone = {pair: self.data(pair) for pair in PAIRS if self.network != "fnn"}  # for the FNN that is the same
         for stage in ("unmasked", *tested):
             network = subnetwork(model, tested[stage]) if stage in tested else model
             for pair, value in zip(PAIRS, both.accuracies(network), strict=True):

@@ -5,13 +5,13 @@ The weights are trained once. Stages: both operations, addition and multiplicati
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
 from modules_lib.checks import check_choice, check_number
+from modules_lib.data.arithmetic import OPERATIONS
 from modules_lib.experiments.addmul import STAGES, AddMul
-from modules_lib.experiments.capacity import SHORTER
+from modules_lib.experiments.capacity import SHORTER, resized
 from modules_lib.experiments.config import Config
 from modules_lib.masks import Masks
 from modules_lib.measures import stage_at
@@ -51,12 +51,8 @@ class Sweep(AddMul):
 
     @classmethod
     def presets(cls, size: str) -> dict[str, Config]:
-        laptop, paper = SIZES[size]
-        hidden = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
-        same: dict[str, dict[str, Any]] = {scale: c.fields() for scale, c in AddMul.presets("fnn").items()}
-        same["smoke"] |= {"factors": FACTORS[::4]}
-        same["laptop"] |= SHORTER | {"factors": FACTORS[::4]}
-        return {scale: cls(**fields | {"size": size, "hidden": hidden[scale]}) for scale, fields in same.items()}
+        few = {"factors": FACTORS[::4]}
+        return resized(cls, size, SIZES[size], smoke=few, laptop=SHORTER | few)
 
     @property
     def experiment(self) -> str:
@@ -65,6 +61,10 @@ class Sweep(AddMul):
     @property
     def stages(self) -> tuple[str, ...]:
         return tuple(stage_at(stage, factor) for factor in self.factors for stage in STAGES)
+
+    @property
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(stage_at(stage, factor) for stage in OPERATIONS) for factor in self.factors)
 
     def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
         """As at one beta, but for curves and histograms, of which there would be too many."""
@@ -77,13 +77,4 @@ class Sweep(AddMul):
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """As at one beta, at each; without inverted masks."""
-        rows: dict[str, Rows] = {"unmasked": []}
-        for factor in self.factors:
-            names = {stage_at(stage, factor): stage for stage in STAGES}
-            at_beta = super().measure(model, {stage: masks[name] for name, stage in names.items()})
-            rows["unmasked"] = [row for row in at_beta if row["stage"] == "unmasked"]
-            rows |= {
-                name: [row | {"stage": name} for row in at_beta if row["stage"] == stage]
-                for name, stage in names.items()
-            }
-        return [row for part in rows.values() for row in part]
+        return self._outcomes(model, masks) + self._counts(masks)

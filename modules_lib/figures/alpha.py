@@ -28,6 +28,7 @@ from modules_lib.figures.theme import (
     style,
 )
 from modules_lib.measures import (
+    BINS,
     TASKS,
     by_layer,
     factors,
@@ -217,29 +218,39 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
 def histogram(results: Results) -> go.Figure:
     """Figure 6: the distribution of mask probabilities after training on the full task, 500 bins, by experiment.
 
-    The linear view leaves out the first bin, as the paper does: far more weights are there than everywhere else.
+    The linear view leaves out the first bin, where far more weights are than everywhere else, and is the density of the
+    others; the paper leaves out the lower tenth of that bin.
     """
     figure = go.Figure()
+    shown: dict[str, list[list[float | None]]] = {"log": [], "linear": []}
     for name, (label, colour) in EXPERIMENTS.items():
         if name not in results or results[name].empty:
             continue
         counts = probabilities(results[name], "full")
-        density = (counts.div(counts.sum(axis=1), axis=0) * len(counts.columns)).mean()
+        whole, rest = _density(counts), _density(counts.iloc[:, 1:])
+        shown["log"].append([round(value, 5) or None for value in whole])
+        shown["linear"].append([None, *(round(value, 5) for value in rest)])
         figure.add_scatter(
-            x=[(bin + 0.5) / len(density) for bin in density.index],
-            y=[round(value, 5) if value else None for value in density],
-            mode="lines",
+            x=[(bin + 0.5) / BINS for bin in range(BINS)],
+            y=shown["log"][-1],
+            mode="lines+markers",
             line={"color": colour, "width": 1.5, "shape": "hvh"},
+            marker={"size": 2},
             name=label,
             hovertemplate="p = %{x:.3f}: density %{y:.3~g}<extra>" + label + "</extra>",
         )
     views: list[tuple] = [
-        ("log", {}, {"yaxis.type": "log", "yaxis.range": [-4, 2.8]}),
-        ("linear", {}, {"yaxis.type": "linear", "yaxis.range": [0, 3]}),
+        ("log", {"y": shown["log"]}, {"yaxis.type": "log", "yaxis.autorange": True}),
+        ("linear", {"y": shown["linear"]}, {"yaxis.type": "linear", "yaxis.autorange": True}),
     ]
     figure.update_xaxes(title={"text": "mask probability", "standoff": 5}, range=[-0.01, 1.01])
-    figure.update_yaxes(title="density", type="log", range=[-4, 2.8], exponentformat="power")
+    figure.update_yaxes(title="density", type="log", exponentformat="power")
     return style(figure, 430, updatemenus=[buttons(views, y=1.02)])
+
+
+def _density(counts: pd.DataFrame) -> pd.Series:
+    """Numbers of weights, seeds in rows and bins in columns -> the mean density."""
+    return (counts.div(counts.sum(axis=1), axis=0) * BINS).mean()
 
 
 def shrinking(results: Results, names: dict[str, str]) -> go.Figure:

@@ -90,8 +90,8 @@ class _Layer:
     def blocks(self) -> dict:
         """The heatmap that is only there to be hovered over."""
         return {
-            "x": [_span(a, b) / 2 for a, b in zip(self.column_edges[:-1], self.column_edges[1:], strict=True)],
-            "y": [_span(a, b) / 2 for a, b in zip(self.row_edges[:-1], self.row_edges[1:], strict=True)],
+            "x": [_centre(a, b) for a, b in zip(self.column_edges[:-1], self.column_edges[1:], strict=True)],
+            "y": [_centre(a, b) for a, b in zip(self.row_edges[:-1], self.row_edges[1:], strict=True)],
             "z": np.zeros(self.counts.shape[:2], int).tolist(),
             "customdata": self.counts.tolist(),
         }
@@ -147,8 +147,9 @@ def _edges(size: int) -> np.ndarray:
     return np.linspace(0, size, min(size, BLOCKS) + 1).round().astype(int)
 
 
-def _span(first: int, end: int) -> float:
-    return float(first + end - 1)
+def _centre(first: int, end: int) -> float:
+    """Of the indices from first to end - 1."""
+    return float(first + end - 1) / 2
 
 
 def _png(image: Image.Image, **options: int) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from modules_lib.measures import PAIRS
+
 # M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
 SKY, PURPLE, YELLOW = "#56B4E9", "#CC79A7", "#E69F00"
@@ -22,10 +24,8 @@ MASKS = {
 PAIR_MASKS = {
     "unmasked": "none",
     "full": "both",
-    "pair-1": "pair 1",
-    "pair-2": "pair 2",
-    "not pair-1": "not pair 1",
-    "not pair-2": "not pair 2",
+    **PAIRS,
+    **{f"not {pair}": f"not {name}" for pair, name in PAIRS.items()},
 }
 SEQUENTIAL = "Blues"
 DIVERGING = "RdBu"
