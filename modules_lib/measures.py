@@ -77,6 +77,21 @@ def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
     return counts.reindex(columns=range(BINS)).fillna(0)
 
 
+def certain(results: pd.DataFrame, stage: str) -> pd.Series:
+    """The proportion of a stage's mask probabilities that are below 0.1 or above 0.9, by seed."""
+    counts = probabilities(results, stage)
+    ends = counts.iloc[:, : BINS // 10].sum(axis=1) + counts.iloc[:, -BINS // 10 :].sum(axis=1)
+    return ends / counts.sum(axis=1)
+
+
+def still_shrinking(results: pd.DataFrame, stage: str) -> pd.Series:
+    """The proportion of the kept weights that a stage's last quarter of training removed, by seed."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "curve kept")]
+    curves = chosen.pivot(index="seed", columns="step", values="value")
+    before = curves.loc[:, curves.columns <= 0.75 * curves.columns.max()].iloc[:, -1]
+    return 1 - curves.iloc[:, -1] / before
+
+
 def spread(values: pd.DataFrame) -> pd.DataFrame:
     """Seeds in rows -> mean and unbiased standard deviation of every column; nan for one seed."""
     return pd.DataFrame({"mean": values.mean(skipna=False), "deviation": values.std(ddof=1, skipna=False)})

@@ -12,6 +12,7 @@ from modules_lib.measures import (
     PAIRS,
     TASKS,
     by_layer,
+    certain,
     factors,
     outcome,
     probabilities,
@@ -35,7 +36,7 @@ def probabilities_are_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Stat
     statements = []
     for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
         counts = probabilities(results[experiment], "full")  # seeds x 500 bins
-        ends = (counts.iloc[:, :50].sum(axis=1) + counts.iloc[:, 450:].sum(axis=1)) / counts.sum(axis=1)
+        ends = certain(results[experiment], "full")
         sure = counts.iloc[:, 450:].sum(axis=1) / counts.iloc[:, 250:].sum(axis=1)
         name = EXPERIMENTS[experiment][0]
         statements += [
