@@ -59,7 +59,7 @@ def mask_map(
         ("every weight", {}, {"images[0].visible": False, "images[1].visible": True}),
     ]
     menu = buttons([(one.label, *one.choice(), [0]) for one in maps], y=1.02)
-    menu |= {"type": "dropdown", "x": 0, "xanchor": "left"}
+    menu |= {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
     legend = {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0}
     margin = {"l": 60, "r": 20, "t": 110, "b": 60}
     style(figure, 620, updatemenus=[menu, buttons(views, y=1.02)], legend=legend, margin=margin)
