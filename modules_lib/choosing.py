@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from modules_lib.checks import check_count, check_number
 from modules_lib.masked import MaskedModel, Where, subnetwork
 from modules_lib.masks import Masks
-from modules_lib.training import WORTH_COMPILING, Batch, Loss, mask_steps
+from modules_lib.training import Batch, Loss, mask_steps, worth_compiling
 
 Accuracy = Callable[[nn.Module], float]  # of a model on the full task
 LOOKS = 10  # at a mask while it is trained
@@ -103,7 +103,7 @@ def choose_alpha(
             seed=seed,
             stage=f"alpha {alpha:g}",
             precision=precision,
-            fuse=True if steps >= WORTH_COMPILING else None,
+            fuse=worth_compiling(steps),
         )
         training = mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)
         failures, value = 0, -math.inf

@@ -58,9 +58,11 @@ def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series
 
     The largest is that of the sweep at its middle beta, else that of addition and multiplication.
     """
-    found = {size: results[name] for size, name in networks_by_capacity(results).items()}
-    stages = {"large": "add@1"} if not results.get("sweep-large", pd.DataFrame()).empty else {}
-    return {size: by_layer(frame, stages.get(size, "add"), "sharing")["total"] for size, frame in found.items()}
+    stages = {"sweep-large": stage_at("add", 1.0)}
+    return {
+        size: by_layer(results[name], stages.get(name, "add"), "sharing")["total"]
+        for size, name in networks_by_capacity(results).items()
+    }
 
 
 def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:

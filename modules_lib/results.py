@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from modules_lib.runs import ROOT, TEXT_FILES, Run, seal, stored
+from modules_lib.folders import folder
+from modules_lib.runs import TEXT_FILES, Run, seal, stored
 
 if TYPE_CHECKING:
     from modules_lib.experiments.config import Config
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def results_folder() -> Path:
     """Where published runs are: the environment variable MODULES_RESULTS, else ``results/`` beside the library."""
-    return Path(os.environ.get("MODULES_RESULTS") or ROOT / "results").resolve()
+    return folder("results")
 
 
 COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "bin", "value")

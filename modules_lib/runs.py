@@ -36,19 +36,19 @@ from torch import nn
 
 from modules_lib.checkpoints import Checkpoint, cannot_write
 from modules_lib.device import device
+from modules_lib.folders import folder
 from modules_lib.masks import Masks
 
 if TYPE_CHECKING:
     from modules_lib.experiments.config import Config
 
-ROOT = Path(__file__).resolve().parent.parent
 NOT_A_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 TEXT_FILES = ("config.json", "provenance.json", "metrics.jsonl")
 
 
 def runs_folder() -> Path:
     """Where runs are kept: the environment variable MODULES_RUNS, else ``runs/`` beside the library."""
-    return Path(os.environ.get("MODULES_RUNS") or ROOT / "runs").resolve()
+    return folder("runs")
 
 
 def check_writable() -> None:

@@ -82,9 +82,9 @@ class EncoderDecoder(nn.Module):
         """What the decoder is fed if it is fed its own answers: int64 [B, T]. Gradients do not pass through them."""
         order = lengths.argsort(descending=True)
         longest = lengths[order].tolist()
-        fed = order.new_full((len(order), max(longest)), self.end)
+        fed = order.new_full((len(order), longest[0]), self.end)
         token, state = fed[:, 0], _select(state, order)
-        for step in range(1, max(longest)):
+        for step in range(1, longest[0]):
             active = sum(length > step for length in longest)
             token, state = self._next(token[:active], (state[0][:, :active], state[1][:, :active]))
             fed[order[:active], step] = token

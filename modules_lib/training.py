@@ -17,7 +17,13 @@ from modules_lib.progress import Loop, Training, random_state, set_random_state
 Batch = Callable[[int], tuple[Any, Any]]
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
 
-WORTH_COMPILING = 500  # mask steps: compiling takes seconds and saves milliseconds a step
+
+def worth_compiling(steps: int) -> bool | None:
+    """Whether to compile a MaskedModel's sampler for so many steps; None leaves it to the size of the model.
+
+    Compiling takes seconds and saves milliseconds a step.
+    """
+    return True if steps >= 500 else None
 
 
 def train_weights(

@@ -10,12 +10,15 @@ from modules_lib.claims import CLAIMS, Claim, Statement, judge, verdicts
 from modules_lib.measures import number
 
 LAYERS = ["input", "hidden 1", "hidden 2", "output", "total"]
+HISTOGRAM = {("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))}
+
+
+def shares(tasks, values):
+    return {("sharing", t, layer): value for t in tasks for layer, value in zip(LAYERS, values, strict=True)}
+
+
 ADDMUL = {
-    **{
-        ("sharing", task, layer): share
-        for task in ("add", "mul")
-        for layer, share in zip(LAYERS, (0.9, 0.4, 0.5, 0.8, 0.6), strict=True)
-    },
+    **shares(("add", "mul"), (0.9, 0.4, 0.5, 0.8, 0.6)),
     **{("kept", "add", layer): 100 for layer in LAYERS},
     **{("kept", "mul", layer): 380 for layer in LAYERS},
     **{("correct", stage, task): 1.0 for stage in ("unmasked", "full") for task in ("add", "mul")},
@@ -25,18 +28,14 @@ ADDMUL = {
     ("mul", "mul", "add"): 0.9,
     ("none", "add", "mul"): 0.7,
     ("none", "mul", "add"): 0.7,
-    **{("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))},
+    **HISTOGRAM,
 }
 DOUBLE = {
-    **{
-        ("sharing", pair, layer): share
-        for pair in ("pair-1", "pair-2")
-        for layer, share in zip(LAYERS, (0.0, 0.2, 0.1, 0.0, 0.1), strict=True)
-    },
+    **shares(("pair-1", "pair-2"), (0.0, 0.2, 0.1, 0.0, 0.1)),
     **{("correct", stage, pair): 1.0 for stage in ("unmasked", "full") for pair in ("pair-1", "pair-2")},
     ("correct", "not pair-1", "pair-2"): 0.97,
     ("correct", "not pair-2", "pair-1"): 0.97,
-    **{("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))},
+    **HISTOGRAM,
 }
 SWEEP = {
     **{("correct", "unmasked", task): 1.0 for task in ("add", "mul")},

@@ -7,6 +7,7 @@ import pandas as pd
 
 from modules_lib.claims.statement import Statement
 from modules_lib.measures import (
+    BINS,
     DOUBLE,
     NETWORKS,
     PAIRS,
@@ -21,7 +22,7 @@ from modules_lib.measures import (
     task_accuracy,
 )
 
-HOLDS = 0.05  # of accuracy, that a full-task mask may cost
+HOLDS, STEADY = 0.05, 0.15  # of accuracy, that a full-task mask may cost; of sharing, that may change
 NEAR = 3.2  # a factor of beta
 # At the paper's scale the largest network is that of addition and multiplication, whose training is the same there.
 CAPACITY = ("capacity-tiny", "capacity-small", "capacity-medium", "sweep-large|addmul-fnn")
@@ -37,7 +38,7 @@ def probabilities_are_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Stat
     for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
         counts = probabilities(results[experiment], "full")  # seeds x 500 bins
         ends = certain(results[experiment], "full")
-        sure = counts.iloc[:, 450:].sum(axis=1) / counts.iloc[:, 250:].sum(axis=1)
+        sure = counts.iloc[:, -BINS // 10 :].sum(axis=1) / counts.iloc[:, BINS // 2 :].sum(axis=1)
         name = EXPERIMENTS[experiment][0]
         statements += [
             Statement(f"{name}: probabilities below 0.1 or above 0.9, at least 90% of all", ends, ends - 0.9),
@@ -57,10 +58,11 @@ def beta_is_not_critical(results: dict[str, pd.DataFrame]) -> list[Statement]:
         known = 1.0 if near[0] < 1 < near[-1] else np.nan  # a sweep of few betas may have none on either side
         worst = known * lost[near].max(axis=1, skipna=False)
         change = known * (shares[near].max(axis=1, skipna=False) - shares[near].min(axis=1, skipna=False))
-        text = f"{size} network: from beta / {NEAR:g} to beta * {NEAR:g}, the full-task mask loses at most 5 points"
+        around = f"from beta / {NEAR:g} to beta * {NEAR:g}"
+        text = f"{size} network: {around}, the full-task mask loses at most {HOLDS * 100:.0f} points"
         statements.append(Statement(text, worst, HOLDS - worst, "points"))
-        text = f"{size} network: over these betas the sharing of addition changes by at most 15 points"
-        statements.append(Statement(text, change, 0.15 - change, "points"))
+        text = f"{size} network: over these betas the sharing of addition changes by at most {STEADY * 100:.0f} points"
+        statements.append(Statement(text, change, STEADY - change, "points"))
         holds = (lost <= HOLDS).cummin(axis=1)  # up to the first beta that fails
         largest[size] = pd.Series({seed: max(row.index[row], default=np.nan) for seed, row in holds.iterrows()})
     ratio = largest["large"] / largest["small"]
@@ -86,6 +88,6 @@ def full_mask_keeps_accuracy(results: dict[str, pd.DataFrame]) -> list[Statement
         frame = results.get(experiment, pd.DataFrame())
         for task, called in tasks.items() if len(frame) else ():
             lost = outcome(frame, "unmasked", task) - outcome(frame, "full", task)
-            text = f"{name}, {called}: accuracy lost under the full-task mask, at most 5 points"
+            text = f"{name}, {called}: accuracy lost under the full-task mask, at most {HOLDS * 100:.0f} points"
             statements.append(Statement(text, lost, HOLDS - lost, "points"))
     return statements

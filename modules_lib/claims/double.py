@@ -29,7 +29,8 @@ def pairs_share_little(results: dict[str, pd.DataFrame]) -> list[Statement]:
         statements.append(Statement(text, less, less, "points"))
         for mask, pair in OTHER.items():
             lost = outcome(frame, "unmasked", pair) - outcome(frame, f"not {mask}", pair)
-            text = f"{name}: without the weights of {PAIRS[mask]}, {PAIRS[pair]} loses slightly, at most 10 points"
+            most = f"at most {SLIGHTLY * 100:.0f} points"
+            text = f"{name}: without the weights of {PAIRS[mask]}, {PAIRS[pair]} loses slightly, {most}"
             statements.append(Statement(text, lost, SLIGHTLY - lost, "points"))
     return statements
 
@@ -37,10 +38,11 @@ def pairs_share_little(results: dict[str, pd.DataFrame]) -> list[Statement]:
 def lstm_variants_agree(results: dict[str, pd.DataFrame]) -> list[Statement]:
     together, apart = results["double-lstm"], results["double-lstm-apart"]
     shared = pairs_mean(apart, "sharing")["total"] - pairs_mean(together, "sharing")["total"]
-    text = "sharing in total, one at a time minus together: within 10 points"
+    near = f"one at a time minus together: within {SAME * 100:.0f} points"
+    text = f"sharing in total, {near}"
     statements = [Statement(text, shared, SAME - shared.abs(), "points")]
     for mask, pair in OTHER.items():
         gap = outcome(apart, f"not {mask}", pair) - outcome(together, f"not {mask}", pair)
-        text = f"accuracy on {PAIRS[pair]} without {PAIRS[mask]}, one at a time minus together: within 10 points"
+        text = f"accuracy on {PAIRS[pair]} without {PAIRS[mask]}, {near}"
         statements.append(Statement(text, gap, SAME - gap.abs(), "points"))
     return statements

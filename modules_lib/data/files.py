@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import uuid
 from pathlib import Path
 
-from torchvision.datasets.utils import download_url
+from torchvision.datasets.utils import check_integrity, download_url
 
-ROOT = Path(__file__).resolve().parents[2]
+from modules_lib.folders import folder
 
 
 class MissingDataError(RuntimeError):
@@ -18,7 +16,7 @@ class MissingDataError(RuntimeError):
 
 def data_folder() -> Path:
     """Where data are: the environment variable MODULES_DATA, else ``data/`` beside the library."""
-    return Path(os.environ.get("MODULES_DATA") or ROOT / "data").resolve()
+    return folder("data")
 
 
 def checked_file(name: str, md5: str, url: str) -> Path:
@@ -44,9 +42,7 @@ def checked_file(name: str, md5: str, url: str) -> Path:
                 f"{path} is not there and could not be downloaded ({error}); get it from {url} and put it there."
             ) from error
         partial.replace(path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
+    if not check_integrity(str(path), md5):
         raise ValueError(
             f"{path} is damaged: its MD5 sum is not {md5}; move it away, and it is downloaded anew from {url}."
         )

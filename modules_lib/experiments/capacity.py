@@ -6,7 +6,7 @@ The largest network of the comparison is that of :mod:`modules_lib.experiments.s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from modules_lib.checks import check_choice
 from modules_lib.experiments.addmul import AddMul
@@ -29,12 +29,13 @@ class Capacity(AddMul):
         size: its name: "tiny", "small" or "medium".
     """
 
+    NETWORKS: ClassVar[tuple[str, ...]] = ("fnn",)
+
     size: str = "small"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("size", self.size, SIZES)
-        check_choice("network", self.network, ("fnn",))
 
     @classmethod
     def presets(cls, size: str) -> dict[str, Config]:

@@ -8,19 +8,20 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
 from modules_lib.device import device
-from modules_lib.masked import PRECISIONS, MaskedModel
+from modules_lib.masked import PRECISIONS, MaskedModel, subnetwork
 from modules_lib.masks import Masks, sharing
 from modules_lib.measures import BINS
 from modules_lib.progress import Progress, Rows
-from modules_lib.training import WORTH_COMPILING, Batch, Loss, train_masks, train_weights
+from modules_lib.training import Loss, train_masks, train_weights, worth_compiling
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -28,6 +29,12 @@ SCALES = ("smoke", "laptop", "paper")
 def default_scale() -> str:
     """The scale that chapters take when none is given: the environment variable MODULES_SCALE, else laptop."""
     return check_choice("scale", os.environ.get("MODULES_SCALE") or "laptop", SCALES)
+
+
+class Data(Protocol):
+    """What batches are drawn from; the same stream gives the same batch."""
+
+    def batch(self, size: int, *stream: int | str) -> tuple[Any, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +117,12 @@ class Config(ABC):
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Everything that the figures and claims need."""
 
-    def _train_weights(self, seed: int, batch: Batch, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
+    def _train_weights(self, seed: int, data: Data, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
         """A network from its first weights, which follow from the seed, to its last, and its training curve."""
+
+        def batch(step: int) -> tuple[Any, Any]:
+            return data.batch(self.batch, seed, "weights", step)
+
         loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
         with torch.random.fork_rng():  # the seed's own, for dropout too
             torch.manual_seed(seed)
@@ -120,9 +131,13 @@ class Config(ABC):
         return model, loop.rows
 
     def _train_masks(
-        self, model: nn.Module, seed: int, stage: str, batch: Batch, loss: Loss, progress: Progress
+        self, model: nn.Module, seed: int, stage: str, data: Data, loss: Loss, progress: Progress
     ) -> tuple[Masks, Rows]:
         """The masks of one stage, its training curve and the histogram of mask probabilities."""
+
+        def batch(step: int) -> tuple[Any, Any]:
+            return data.batch(self.batch, seed, stage, "data", step)
+
         masked = MaskedModel(
             model,
             self.samples,
@@ -130,7 +145,7 @@ class Config(ABC):
             seed=seed,
             stage=stage,
             precision=self.precision,
-            fuse=True if self.mask_steps >= WORTH_COMPILING else None,
+            fuse=worth_compiling(self.mask_steps),
         )
 
         def point(step: int, loss: float) -> Rows:
@@ -183,6 +198,18 @@ class Config(ABC):
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
         }
         return hashlib.sha256(json.dumps([self.experiment, changed], sort_keys=True).encode()).hexdigest()[:10]
+
+
+def with_inverses(masks: dict[str, Masks]) -> dict[str, Masks]:
+    """The masks and, of every subtask's, the inverse: ``not add``."""
+    return masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
+
+
+def networks(model: nn.Module, masks: dict[str, Masks]) -> Iterator[tuple[str, nn.Module]]:
+    """The model, as "unmasked", and then under each of the masks, one after another."""
+    yield "unmasked", model
+    for stage, mask in masks.items():
+        yield stage, subnetwork(model, mask)
 
 
 def _point(stage: str, step: int, metric: str, value: float) -> dict[str, object]:

@@ -4,45 +4,33 @@ twice (P2)? Stages: both pairs, pair 1 alone, pair 2 alone."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
-from modules_lib.checks import check_choice, check_count
+from modules_lib.checks import check_choice
 from modules_lib.data import double
 from modules_lib.data.double import PAIRS, DoubleAddition
 from modules_lib.device import device
-from modules_lib.experiments.addmul import check_hidden, layers_of
-from modules_lib.experiments.config import Config
-from modules_lib.masked import subnetwork
+from modules_lib.experiments.config import Config, networks, with_inverses
+from modules_lib.experiments.network import NetworkConfig
 from modules_lib.masks import Masks
-from modules_lib.models import FNN, RepeatLSTM
 from modules_lib.progress import Progress, Rows
 
-NETWORKS = ("fnn", "lstm", "lstm-apart")
 STAGES = {"full": (0, 1), "pair-1": (0,), "pair-2": (1,)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Double(Config):
+class Double(NetworkConfig):
     """The config of one network on two additions.
 
     Attributes:
         network: "fnn" is shown one pair in each of two passes; "lstm" both pairs at once, all the time; "lstm-apart"
             first one pair and then the other.
-        hidden: units of the FNN's hidden layers; of the LSTM's layers, all of one size.
         repeats: steps over which an LSTM is shown each pair; both at once take twice as many.
     """
 
-    network: str = "fnn"
-    hidden: tuple[int, ...] = (2000, 2000, 2000, 2000)
-    repeats: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("repeats", self.repeats)
-        check_choice("network", self.network, NETWORKS)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden, same=self.network != "fnn"))
+    NETWORKS: ClassVar[tuple[str, ...]] = ("fnn", "lstm", "lstm-apart")
 
     @classmethod
     def presets(cls, network: str) -> dict[str, Config]:
@@ -78,13 +66,8 @@ class Double(Config):
         return (PAIRS,)
 
     def model(self) -> nn.Module:
-        if self.network == "fnn":
-            return FNN(double.INPUTS, self.hidden, double.OUTPUTS)
-        steps = self.repeats * (1 if self.network == "lstm-apart" else len(PAIRS))
-        return RepeatLSTM(double.INPUTS, self.hidden[0], double.OUTPUTS, len(self.hidden), steps)
-
-    def layers(self) -> dict[str, str]:
-        return layers_of(self.network, len(self.hidden))
+        at_once = len(PAIRS) if self.network == "lstm" else 1
+        return self._network(double.INPUTS, double.OUTPUTS, at_once * self.repeats)
 
     def data(self, stage: str) -> DoubleAddition:
         """What the stage shows and reads. The other pair's input is zero, and its sum is left out."""
@@ -101,28 +84,18 @@ class Double(Config):
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         data = self.data("full")
-
-        def batch(step: int) -> tuple[Tensor, Tensor]:
-            return data.batch(self.batch, seed, "weights", step)
-
-        return self._train_weights(seed, batch, data.loss, progress)
+        return self._train_weights(seed, data, data.loss, progress)
 
     def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
         data = self.data(stage)
-
-        def batch(step: int) -> tuple[Tensor, Tensor]:
-            return data.batch(self.batch, seed, stage, "data", step)
-
-        return self._train_masks(model, seed, stage, batch, data.loss, progress)
+        return self._train_masks(model, seed, stage, data, data.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Accuracy on each pair, shown as in weight training ("correct"); of LSTMs also shown alone ("alone")."""
         rows: Rows = []
-        tested = masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
         both = self.data("full")
         alone = {pair: self.data(pair) for pair in PAIRS if self.network != "fnn"}  # for the FNN that is the same
-        for stage in ("unmasked", *tested):
-            network = subnetwork(model, tested[stage]) if stage in tested else model
+        for stage, network in networks(model, with_inverses(masks)):
             for pair, value in zip(PAIRS, both.accuracies(network), strict=True):
                 rows.append({"stage": stage, "task": pair, "metric": "correct", "value": value})
             for pair, data in alone.items():

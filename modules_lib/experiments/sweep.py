@@ -5,10 +5,12 @@ The weights are trained once. Stages: both operations, addition and multiplicati
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import nn
 
 from modules_lib.checks import check_choice, check_number
+from modules_lib.data import arithmetic
 from modules_lib.data.arithmetic import OPERATIONS
 from modules_lib.experiments.addmul import STAGES, AddMul
 from modules_lib.experiments.capacity import SHORTER, resized
@@ -33,13 +35,14 @@ class Sweep(AddMul):
         factors: the betas, as multiples of ``beta``.
     """
 
+    NETWORKS: ClassVar[tuple[str, ...]] = ("fnn",)
+
     size: str = "large"
     factors: tuple[float, ...] = FACTORS
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("size", self.size, SIZES)
-        check_choice("network", self.network, ("fnn",))
         factors = tuple(self.factors) if isinstance(self.factors, tuple | list) else ()
         if not factors:
             raise ValueError(f"factors is {self.factors!r}; it must list at least one multiple of beta, for example 1.")
@@ -72,7 +75,7 @@ class Sweep(AddMul):
         asked, at = stage.split("@")
         [factor] = [factor for factor in self.factors if f"{factor:.3g}" == at]
         config = replace(self, beta=factor * self.beta)
-        masks, _ = config._find_masks(model, seed, stage, STAGES[asked], progress)
+        masks, _ = config._train_masks(model, seed, stage, self.data(asked), arithmetic.loss, progress)
         return masks, []
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:

@@ -24,6 +24,7 @@ class Measure(NamedTuple):
     digits: int
 
 
+GROUPS = {"barmode": "group", "scattermode": "group", "bargap": 0.3, "scattergap": 0.3}
 SHARED = Measure("sharing", 100, "shared [%]", 1)
 KEPT = Measure("kept", 1, "weights kept", 0)
 
@@ -38,10 +39,7 @@ def per_layer(
         names, tasks: the networks and tasks, and what they are called.
         measure: what is shown.
     """
-    networks = shown(published, run, names)
-    titles = [names[network] for network in networks]
-    gap = 0.32 / max(2, len(networks))
-    figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=gap)
+    networks, figure = _panels(published, run, names)
     unit, digits = measure.unit, measure.digits
     for row, network in enumerate(networks, 1):
         for task, name in tasks.items():
@@ -49,8 +47,16 @@ def per_layer(
                 values = measure.factor * by_layer(frame, task, measure.metric).drop(columns="total")
                 figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[task], unit, digits), row=row, col=1)
     figure.update_yaxes(title=unit)
-    figure.update_annotations(x=0, xanchor="left")
-    return style(figure, 300 * len(networks) + 60, barmode="group", scattermode="group", bargap=0.3, scattergap=0.3)
+    return style(figure, 300 * len(networks) + 60, **GROUPS)
+
+
+def _panels(published: Results, run: Results, names: Mapping[str, str]) -> tuple[list[str], go.Figure]:
+    """The networks that there are results of, and a figure with a panel for each, one below the other."""
+    networks = shown(published, run, names)
+    titles = [names[network] for network in networks]
+    gap = 0.32 / max(2, len(networks))
+    figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=gap)
+    return networks, figure.update_annotations(x=0, xanchor="left")
 
 
 def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str]) -> go.Figure:
@@ -125,17 +131,13 @@ def accuracy_panels(
     published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str], masks: Mapping[str, str]
 ) -> go.Figure:
     """One panel a network: accuracy on each task under every mask, in per cent."""
-    networks = shown(published, run, names)
-    titles = [names[network] for network in networks]
-    gap = 0.32 / max(2, len(networks))
-    figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=gap)
+    networks, figure = _panels(published, run, names)
     for row, network in enumerate(networks, 1):
         for task, name in tasks.items():
             for kind, frame in both(network, published, run):
                 values = pd.DataFrame({label: 100 * outcome(frame, stage, task) for stage, label in masks.items()})
                 figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[task], "% correct", 1), row=row, col=1)
     figure.update_yaxes(title="correct [%]", range=[0, 104])
-    figure.update_annotations(x=0, xanchor="left")
     figure.update_xaxes(title={"text": "mask", "standoff": 5}, row=len(networks), col=1)
-    style(figure, 240 * len(networks) + 90, barmode="group", scattermode="group", bargap=0.3, scattergap=0.3)
+    style(figure, 240 * len(networks) + 90, **GROUPS)
     return one_legend_entry_each(figure)
