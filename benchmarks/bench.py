@@ -94,7 +94,7 @@ def batch_of(case: Case) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Ten
         labels = torch.randint(0, 10, (BATCH,), generator=generator)
         return images.to(device()), labels.to(device()), F.cross_entropy
     if case.data == "commands":
-        words, answers = Scan.of(commands(), device()).batch(2 * BATCH, "bench")
+        (words, answers, _), _ = Scan.of(commands(), device()).batch(2 * BATCH, "bench")
         return torch.cat([words, answers], 1), answers, sequence_loss
     data = arithmetic.Arithmetic.of("add", "mul", device=device())
     return *data.batch(BATCH, "bench"), arithmetic.loss

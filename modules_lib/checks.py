@@ -17,15 +17,18 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def check_number(name: str, value: Any, example: str, least: float = 0.0, above: bool = False) -> float:
-    """The value, if it is a finite number of at least ``least``, or above it.
+def check_number(
+    name: str, value: Any, example: str, least: float = 0.0, above: bool = False, below: float = math.inf
+) -> float:
+    """The value, if it is a finite number of at least ``least``, or above it, and below ``below``.
 
     Raises:
         ValueError: it is not.
     """
     number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < least or (above and value == least):
+    if not number or value < least or (above and value == least) or value >= below:
         bound = f"above {least:g}" if above else f"of at least {least:g}" if math.isfinite(least) else "that is finite"
+        bound += f" and below {below:g}" if math.isfinite(below) else ""
         raise ValueError(f"{name} is {value!r}; it must be a number {bound}, for example {example}.")
     return float(value)
 

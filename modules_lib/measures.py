@@ -8,6 +8,7 @@ NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 TASKS = {"add": "addition", "mul": "multiplication"}
 DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
 PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
+SPLITS = {"simple": "simple", "add-jump": "add jump", "length": "length", "add-turn-left": "add turn left"}
 BINS = 500  # of the histogram of mask probabilities (Figure 6)
 
 
@@ -36,6 +37,20 @@ def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """:func:`by_layer` of double addition, the mean of both pairs."""
     first, second = (by_layer(results, pair, metric) for pair in PAIRS)
     return (first + second) / 2
+
+
+def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Of the output weights of each token that any split needs, the proportion that a stage's mask removes.
+
+    Seeds in rows, tokens of SCAN in columns.
+    """
+    chosen = results[results["metric"] == "needed"]
+    tokens = list(dict.fromkeys(chosen["task"]))
+    kept, needed = (
+        chosen[chosen["stage"] == name].pivot(index="seed", columns="task", values="value")[tokens]
+        for name in (stage, "any split")
+    )
+    return 1 - kept / needed
 
 
 def stage_at(stage: str, factor: float) -> str:

@@ -91,9 +91,18 @@ class EncoderDecoder(nn.Module):
         return fed
 
     def _next(self, token: Tensor, state: State) -> tuple[Tensor, State]:
-        """[b] -> the most likely next token [b], and the state after it."""
-        outputs, state = self.decoder(self.tokens(token).unsqueeze(0), tuple(part.contiguous() for part in state))
-        return self.output(self.dropout(outputs[0])).argmax(-1), state
+        """[b] -> the most likely next token [b], and the state after it.
+
+        One step, cell by cell: nn.LSTM prepares its weights anew in every call, which takes longer than the step.
+        """
+        outputs = self.tokens(token)  # [b, embedding]
+        hidden, cells = [], []
+        for layer, weights in enumerate(self.decoder.all_weights):
+            below = outputs if layer == 0 else self.dropout(outputs)
+            outputs, cell = torch.lstm_cell(below, [state[0][layer], state[1][layer]], *weights)  # [b, state]
+            hidden.append(outputs)
+            cells.append(cell)
+        return self.output(self.dropout(outputs)).argmax(-1), (torch.stack(hidden), torch.stack(cells))
 
     @torch.no_grad()
     def write(self, words: Tensor, most: int) -> Tensor:

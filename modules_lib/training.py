@@ -34,12 +34,18 @@ def train_weights(
     steps: int,
     lr: float = 1e-3,
     clip: float = 1.0,
+    cooldown: float = 0.0,
     loop: Loop | None = None,
 ) -> nn.Module:
-    """Train a model's weights with Adam on the whole task; returns it in evaluation mode."""
+    """Train a model's weights with Adam on the whole task; returns it in evaluation mode.
+
+    Args:
+        cooldown: the last proportion of the steps, over which the rate falls to zero in a straight line.
+    """
     check_count("steps", steps)
     model.train()
-    for _ in _steps(model, _WeightTraining(model, lr, clip), batch, loss, steps, loop):
+    training = _WeightTraining(model, lr, clip, steps, cooldown)
+    for _ in _steps(model, training, batch, loss, steps, loop):
         pass
     return model.eval()
 
@@ -47,16 +53,21 @@ def train_weights(
 class _WeightTraining:
     """All that a step of weight training depends on, as tensors."""
 
-    def __init__(self, model: nn.Module, lr: float, clip: float):
-        self.model, self.clip = model, clip
+    def __init__(self, model: nn.Module, lr: float, clip: float, steps: int, cooldown: float):
+        self.model, self.lr, self.clip = model, lr, clip
+        self.taken, self.steps, self.cooldown = 0, steps, cooldown
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         self.optimizer.zero_grad()
 
     def step(self) -> None:
         """Update the weights from their gradients, which are then dropped."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        left = 1 - self.taken / self.steps
+        if left < self.cooldown:
+            self.optimizer.param_groups[0]["lr"] = self.lr * left / self.cooldown
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.taken += 1
 
     def state(self) -> dict[str, Tensor]:
         moments = self.optimizer.state_dict()["state"]
@@ -70,6 +81,7 @@ class _WeightTraining:
             if key.startswith("adam/"):
                 _, index, name = key.split("/")
                 adam.setdefault(int(index), {})[name] = value
+        self.taken = int(adam[0]["step"])
         self.optimizer.load_state_dict({"state": adam, "param_groups": self.optimizer.state_dict()["param_groups"]})
         set_random_state(state)
 

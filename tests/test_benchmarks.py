@@ -101,7 +101,7 @@ def test_the_plain_encoder_decoder_is_the_fast_one_cell_by_cell(teach):
                 part, layer, what = rest
                 name = f"{kind}.{what}_{'ih' if part == 'inner' else 'hh'}_l{layer}"
             parameter.copy_(own[name])
-    words, answers = Scan.of(["jump", "walk around right twice and run", "look left", "turn left"]).batch(12, 0)
+    (words, answers, _), _ = Scan.of(["jump", "walk around right twice and run", "look left", "turn left"]).batch(12, 0)
     scores = plain(torch.cat([words, answers], 1))
     torch.testing.assert_close(scores[answers >= 0], fast(words, answers, teach))
 

@@ -7,7 +7,7 @@ import pytest
 
 from modules_lib.__main__ import claims as print_claims
 from modules_lib.claims import CLAIMS, Claim, Statement, judge, verdicts
-from modules_lib.measures import number
+from modules_lib.measures import SPLITS, number
 
 LAYERS = ["input", "hidden 1", "hidden 2", "output", "total"]
 HISTOGRAM = {("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))}
@@ -43,7 +43,15 @@ SWEEP = {
     **{("correct", "full@10", task): 0.7 for task in ("add", "mul")},
     **{("sharing", f"add@{f}", "total"): 0.4 for f in ("0.1", "0.316", "1", "3.16", "10")},
 }
+SCAN = {
+    **{("correct", stage, task): 1.0 for stage in ("unmasked", "full") for task in SPLITS},
+    **{("correct", s, s): v for s, v in {"simple": 1.0, "add-jump": 0.4, "length": 0.2, "add-turn-left": 0.95}.items()},
+    **{("needed", stage, token): 100 for stage in ("any split", "full") for token in ("I_WALK", "I_JUMP", "end")},
+    **{("needed", "add-jump", token): 95 for token in ("I_WALK", "end")},
+    ("needed", "add-jump", "I_JUMP"): 20,
+}
 PAPERS = {
+    "scan": SCAN,
     **{f"addmul-{network}": ADDMUL for network in ("fnn", "lstm")},
     **{f"double-{network}": DOUBLE for network in ("fnn", "lstm", "lstm-apart")},
     **{f"sweep-{size}": SWEEP for size in ("small", "large")},
@@ -83,7 +91,7 @@ def verdict(number, **arguments):
     return judge(claim, results(**arguments), "laptop")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 16])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 16])
 def test_claims_hold_on_results_like_the_papers(number):
     assert verdict(number).verdict == "reproduced" and verdict(number).seeds == 3
 
@@ -105,6 +113,11 @@ def test_claims_hold_on_results_like_the_papers(number):
         (6, {"experiment": "double", **{f"sharing/pair-{i}/total": 0.9 for i in (1, 2)}}, "partly"),
         (7, {"experiment": "double-lstm-apart", "correct/not pair-1/pair-2": 0.5}, "partly"),
         (7, {"experiment": "double-lstm-apart", "sharing/pair-1/total": 0.6}, "partly"),
+        (8, {"experiment": "scan", "correct/length/length": 0.85}, "partly"),
+        (8, {"experiment": "scan", "correct/add-turn-left/add-turn-left": 0.7}, "partly"),
+        (9, {"experiment": "scan", "needed/add-jump/I_JUMP": 60}, "partly"),
+        (9, {"experiment": "scan", "needed/add-jump/end": 10}, "partly"),
+        (9, {"experiment": "scan", "needed/add-jump/I_JUMP": 96}, "not reproduced"),
         (12, {"experiment": "addmul", "probability/full/250": 200}, "partly"),
         (13, {"experiment": "sweep-small", "correct/full@3.16/mul": 0.8}, "partly"),
         (13, {"experiment": "sweep-small", "sharing/add@0.316/total": 0.8}, "partly"),

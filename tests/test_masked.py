@@ -217,6 +217,15 @@ def test_training_weights_learns():
     assert (model(x) - y).abs().max() < 0.05 and not model.training
 
 
+def test_the_rate_falls_to_zero_in_a_cooldown():
+    """Under a constant gradient each step of Adam is as long as its rate."""
+    model = nn.Linear(1, 1, bias=False)
+    first = model.weight.item()
+    x = torch.ones(1, 1)
+    train_weights(model, lambda step: (x, None), lambda out, _: out.sum(), steps=10, lr=0.1, cooldown=0.5)
+    assert first - model.weight.item() == pytest.approx(0.1 * (6 + 0.8 + 0.6 + 0.4 + 0.2), rel=1e-4)
+
+
 def test_a_subnetwork_is_the_model_without_the_removed_weights():
     model = nn.Linear(3, 2)
     keep = torch.tensor([[True, False, True], [False, False, True]])

@@ -51,7 +51,7 @@ def trained(progress):
     torch.manual_seed(0)
     model = dropout_network()
     loop = progress.loop("weights", lambda step, loss: [{"step": step, "value": loss}])
-    train_weights(model, lambda step: (X * (step + 1), None), squares, steps=8, lr=0.1, loop=loop)
+    train_weights(model, lambda step: (X * (step + 1), None), squares, steps=8, lr=0.1, cooldown=0.6, loop=loop)
     return [*model.parameters()], loop.rows
 
 

@@ -146,7 +146,7 @@ def test_numbers_say_the_same_as_words():
         assert " ".join(words) == command and answer[-1] == scan.END
         assert [scan.ACTIONS[a] for a in answer[:-1]] == interpret(command)
     many = Scan.of(split("add-jump")[0])
-    batch, _ = many.batch(4000, 0, "x")
+    (batch, _, _), _ = many.batch(4000, 0, "x")
     jumps = (batch[:, 0] == scan.WORDS.index("jump")) & (batch[:, 1] == -1)
     assert abs(float(jumps.double().mean()) - 1467 / 14_670) < 0.024  # five standard deviations
-    assert torch.equal(batch, many.batch(4000, 0, "x")[0])
+    assert torch.equal(batch, many.batch(4000, 0, "x")[0][0])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from modules_lib.claims import addmul, alpha, double
+from modules_lib.claims import addmul, alpha, double, scan
 from modules_lib.claims.statement import Statement
 from modules_lib.experiments import EXPERIMENTS, published_preset
 from modules_lib.results import published
@@ -93,8 +93,9 @@ CLAIMS = [
     Claim(7, "No difference between the two ways of showing two pairs to an LSTM", "Fig. 13",
           ("double-lstm", "double-lstm-apart"), double.lstm_variants_agree),
     Claim(8, "SCAN: masks of the length and add-jump splits lose much on their test sets, add-turn-left little",
-          "Fig. 4a"),
-    Claim(9, "SCAN, add-jump: most output weights of JUMP are removed", "Fig. 4b"),
+          "Fig. 4a", ("scan",), scan.some_splits_lose_much),
+    Claim(9, "SCAN, add-jump: most output weights of JUMP are removed", "Fig. 4b", ("scan",),
+          scan.jump_loses_its_output_weights),
     Claim(10, "CIFAR-10: few weights are removed with a class, yet its true-positive rate falls, others' hardly",
           "Figs. 5, 16, 18: by 40 to 60 points"),
     Claim(11, "CIFAR-10: airplane is then taken for bird and ship; control masks keep the confusion matrix",

@@ -11,6 +11,7 @@ from modules_lib.measures import (
     DOUBLE,
     NETWORKS,
     PAIRS,
+    SPLITS,
     TASKS,
     by_layer,
     certain,
@@ -29,6 +30,7 @@ CAPACITY = ("capacity-tiny", "capacity-small", "capacity-medium", "sweep-large|a
 EXPERIMENTS = {
     **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
     **{f"double-{network}": (f"+/+, {name}", PAIRS) for network, name in DOUBLE.items()},
+    "scan": ("SCAN", SPLITS),
 }
 
 

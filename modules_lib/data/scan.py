@@ -12,11 +12,13 @@ import itertools
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from modules_lib import noise
 from modules_lib.checks import check_choice
-from modules_lib.data.files import checked_file
+from modules_lib.data.files import MissingDataError, checked_file
+from modules_lib.seq2seq import EncoderDecoder
 
 PRIMITIVES = ("walk", "look", "run", "jump")
 DIRECTIONS = ("left", "right")
@@ -35,6 +37,7 @@ OFFICIAL = (
     "4986284a1ed140efe3238094767eabc7",
     "https://raw.githubusercontent.com/brendenlake/SCAN/master/simple_split/tasks_test_simple.txt",
 )
+TEACHING = 0.5  # the probability that a batch is taught
 END = len(ACTIONS)  # the token that ends an answer, and that a decoder is given first
 
 
@@ -122,6 +125,15 @@ def is_tested(split: str, command: str) -> bool:
     return added in command and command != added
 
 
+def available_source() -> str:
+    """Where the simple split can come from: "official" if its file is there or can be downloaded, else "seeded"."""
+    try:
+        checked_file(*OFFICIAL)
+    except MissingDataError:
+        return "seeded"
+    return "official"
+
+
 def simple_tests(source: str) -> set[str]:
     """The commands that the simple split tests.
 
@@ -181,7 +193,34 @@ class Scan:
             outputs[i, : len(answer) + 1] = torch.tensor([*answer, END])
         return cls(inputs.to(device), outputs.to(device))
 
-    def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
-        """Commands [size, 9] and actions [size, 49] drawn uniformly; the same stream gives the same batch."""
+    def batch(self, size: int, *stream: int | str) -> tuple[tuple[Tensor, Tensor, bool], Tensor]:
+        """What a model is given and should answer; the same stream gives the same batch.
+
+        Returns:
+            (commands [size, 9], actions [size, 49], whether to teach), actions [size, 49]; commands are drawn
+            uniformly, and half of the batches are taught: the decoder is then fed the right actions (appendix F).
+        """
         rows = noise.integers(noise.keys(*stream, count=1, device=self.commands.device), size, len(self.commands))[0]
-        return self.commands[rows], self.actions[rows]
+        teach = bool(noise.uniforms(noise.keys(*stream, "teach", count=1), 1) < TEACHING)
+        return (self.commands[rows], self.actions[rows], teach), self.actions[rows]
+
+
+def loss(scores: Tensor, actions: Tensor) -> Tensor:
+    """Cross-entropy summed over time and averaged over the batch.
+
+    Args:
+        scores: [tokens in the answers, tokens], as :class:`modules_lib.seq2seq.EncoderDecoder` gives them.
+        actions: int64 [batch, 49].
+    """
+    return F.cross_entropy(scores, actions[actions >= 0], reduction="sum") / len(actions)
+
+
+@torch.no_grad()
+def answers(model: EncoderDecoder, data: Scan, batch: int = 4096) -> Tensor:
+    """What the model answers to each command, decoded greedily: int64 [M, 49], as ``data.actions``."""
+    return torch.cat([model.write(part, MOST_ACTIONS + 1) for part in data.commands.split(batch)])
+
+
+def spell(answer: Tensor) -> list[str]:
+    """One answer's actions as words, without its end."""
+    return [ACTIONS[token] for token in answer.tolist() if 0 <= token != END]

@@ -10,6 +10,7 @@ from modules_lib.experiments.addmul import AddMul
 from modules_lib.experiments.capacity import Capacity
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
+from modules_lib.experiments.scan import Splits
 from modules_lib.experiments.sweep import FACTORS, Sweep
 
 EXPERIMENTS: dict[str, dict[str, Config]] = {
@@ -23,12 +24,14 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "capacity-tiny": Capacity.presets("tiny"),
     "capacity-small": Capacity.presets("small"),
     "capacity-medium": Capacity.presets("medium"),
+    "scan": Splits.presets(),
 }
 # Chapter -> the experiments whose runs it shows.
 CHAPTERS = {
     "addmul": ("addmul-fnn", "addmul-lstm"),
     "double": ("double-fnn", "double-lstm", "double-lstm-apart"),
     "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium"),
+    "scan": ("scan",),
 }
 
 

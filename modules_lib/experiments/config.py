@@ -45,6 +45,7 @@ class Config(ABC):
         batch: examples a step.
         weight_steps: steps of Adam on the weights.
         weight_lr: its rate.
+        cooldown: the last proportion of these steps, over which the rate falls to zero; the paper has none.
         mask_steps: steps of Adam on the mask logits, in each stage.
         mask_lr: its rate.
         samples: K, mask samples a batch.
@@ -57,6 +58,7 @@ class Config(ABC):
     batch: int = 128
     weight_steps: int = 20_000
     weight_lr: float = 1e-3
+    cooldown: float = 0.0
     mask_steps: int = 20_000
     mask_lr: float = 1e-2
     samples: int = 4
@@ -72,9 +74,11 @@ class Config(ABC):
             check_number(name, getattr(self, name), "1e-3", above=True)
         check_number("start", self.start, "2.0", least=-math.inf)
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
+        check_number("cooldown", self.cooldown, "0.3", below=1.0)
         check_choice("precision", self.precision, PRECISIONS)
         check_slices(self.batch, self.samples)
-        for name in ("weight_lr", "mask_lr", "clip", "start", "beta"):  # 1 and 1.0 are one setting: one hash
+        # 1 and 1.0 are one setting: one hash
+        for name in ("weight_lr", "cooldown", "mask_lr", "clip", "start", "beta"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
@@ -127,7 +131,16 @@ class Config(ABC):
         with torch.random.fork_rng():  # the seed's own, for dropout too
             torch.manual_seed(seed)
             model = self.model().to(device())
-            train_weights(model, batch, loss, steps=self.weight_steps, lr=self.weight_lr, clip=self.clip, loop=loop)
+            train_weights(
+                model,
+                batch,
+                loss,
+                steps=self.weight_steps,
+                lr=self.weight_lr,
+                clip=self.clip,
+                cooldown=self.cooldown,
+                loop=loop,
+            )
         return model, loop.rows
 
     def _train_masks(

@@ -1,0 +1,149 @@
+"""Systematic generalisation on SCAN (section 4, appendix F): does a split's training set need the same weights as its
+test set? Stages: the simple split as the full task, and again; then splits that leave out what follows from the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from modules_lib.checks import check_choice, check_count, check_number
+from modules_lib.data import scan
+from modules_lib.data.scan import ACTIONS, END, SIMPLE, SPLITS, WORDS, Scan
+from modules_lib.device import device
+from modules_lib.experiments.config import Config, networks
+from modules_lib.masks import Masks
+from modules_lib.progress import Progress, Rows
+from modules_lib.seq2seq import EncoderDecoder
+
+OUTPUT = "output.weight"
+TOKENS = (*ACTIONS, "end")  # what the output layer writes, row by row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits(Config):
+    """The config of the encoder-decoder LSTM on SCAN.
+
+    Attributes:
+        batch: commands a step.
+        embedding: size of the embeddings of words and actions, which are not masked.
+        state: units of each of the two layers of encoder and decoder.
+        dropout: its rate while weights are trained.
+        simple: where the simple split comes from: "official", the authors' file; "seeded", drawn from the grammar.
+    """
+
+    batch: int = 256
+    weight_steps: int = 25_000
+    mask_steps: int = 25_000
+    beta: float = 3e-5
+    clip: float = 5.0
+    embedding: int = 16
+    state: int = 200
+    dropout: float = 0.5
+    simple: str = "official"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("embedding", self.embedding)
+        check_count("state", self.state)
+        check_number("dropout", self.dropout, "0.5", below=1.0)
+        check_choice("source of the simple split", self.simple, SIMPLE)
+
+    @classmethod
+    def presets(cls) -> dict[str, Config]:
+        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        return {
+            "smoke": cls(batch=16, weight_steps=60, mask_steps=20, embedding=8, state=16),
+            "laptop": cls(
+                batch=32,
+                weight_steps=3500,
+                weight_lr=4e-3,
+                cooldown=0.4,
+                mask_steps=1300,
+                mask_lr=0.1,
+                state=100,
+                dropout=0.2,
+            ),
+            "paper": cls(precision="auto"),
+        }
+
+    @property
+    def experiment(self) -> str:
+        return "scan"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("full", *SPLITS)
+
+    @property
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        return (("full", "simple"),)  # one task twice: what differs is noise
+
+    def model(self) -> nn.Module:
+        return EncoderDecoder(
+            len(WORDS), len(TOKENS), END, embedding=self.embedding, state=self.state, dropout=self.dropout
+        )
+
+    def layers(self) -> dict[str, str]:
+        names = {}
+        for part in ("encoder", "decoder"):
+            for i in range(2):
+                into = f"{part} input" if i == 0 else f"{part} 1 to 2"
+                names |= {f"{part}.weight_ih_l{i}": into, f"{part}.weight_hh_l{i}": f"{part} state {i + 1}"}
+        return names | {OUTPUT: "output"}
+
+    def data(self, stage: str) -> Scan:
+        """The commands that a stage trains with."""
+        check_choice("stage", stage, self.stages)
+        train, _ = scan.split("simple" if stage == "full" else stage, self.simple)
+        return Scan.of(train, device())
+
+    def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
+        return self._train_weights(seed, self.data("full"), scan.loss, progress)
+
+    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+        return self._train_masks(model, seed, stage, self.data(stage), scan.loss, progress)
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        return self._exact_matches(model, masks) + self._counts(masks) + removed_by_token(masks)
+
+    def _exact_matches(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        """The proportion of commands answered exactly, of every split's test set, and by the number of actions."""
+        every = scan.commands()
+        data = Scan.of(every, device())
+        tested = {name: _among(every, scan.split(name, self.simple)[1]) for name in SPLITS}
+        lengths = (data.actions >= 0).sum(1).cpu() - 1  # without the end
+        rows: Rows = []
+        for stage, network in networks(model, masks):
+            right = (scan.answers(cast(EncoderDecoder, network), data) == data.actions).all(1).cpu()
+            for name, chosen in tested.items():
+                rows.append({"stage": stage, "task": name, "metric": "correct", "value": _mean(right[chosen])})
+            for length in lengths.unique():
+                value = _mean(right[lengths == length])
+                rows.append({"stage": stage, "metric": "correct by length", "bin": int(length), "value": value})
+        return rows
+
+
+def removed_by_token(masks: dict[str, Masks]) -> Rows:
+    """Of the output weights of each token that any split needs, how many there are, and how many each stage keeps."""
+    rows: Rows = []
+    needed = torch.stack([masks[name][OUTPUT] for name in SPLITS if name in masks]).any(0)  # [tokens, state]
+    for i, token in enumerate(TOKENS):
+        rows.append({"stage": "any split", "task": token, "metric": "needed", "value": int(needed[i].sum())})
+        for stage, mask in masks.items():
+            value = int((mask[OUTPUT][i] & needed[i]).sum())
+            rows.append({"stage": stage, "task": token, "metric": "needed", "value": value})
+    return rows
+
+
+def _among(every: list[str], tests: list[str]) -> Tensor:
+    """bool [commands]: which of all commands a split tests."""
+    chosen = set(tests)
+    return torch.tensor([command in chosen for command in every])
+
+
+def _mean(right: Tensor) -> float:
+    return round(float(right.double().mean()), 6)
