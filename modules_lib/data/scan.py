@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from modules_lib import noise
 from modules_lib.checks import check_choice
-from modules_lib.data.files import MissingDataError, checked_file
+from modules_lib.data.files import MissingDataError, checked_files, file_at
 from modules_lib.seq2seq import EncoderDecoder
 
 PRIMITIVES = ("walk", "look", "run", "jump")
@@ -32,11 +33,9 @@ REPEATED = {"add-jump": ("jump", 1467), "add-turn-left": ("turn left", 2189)}
 TRAIN_ACTIONS = 22  # the length split: at most so many; the next longer commands have 24
 SIMPLE_TESTS = 4182  # commands, about a fifth
 SIMPLE = ("official", "seeded")  # where the simple split comes from
-OFFICIAL = (
-    "SCAN/simple_split/tasks_test_simple.txt",
-    "4986284a1ed140efe3238094767eabc7",
-    "https://raw.githubusercontent.com/brendenlake/SCAN/master/simple_split/tasks_test_simple.txt",
-)
+OFFICIAL = "tasks_test_simple.txt"
+OFFICIAL_MD5 = "4986284a1ed140efe3238094767eabc7"
+OFFICIAL_ADDRESS = f"https://raw.githubusercontent.com/brendenlake/SCAN/master/simple_split/{OFFICIAL}"
 TEACHING = 0.5  # the probability that a batch is taught
 END = len(ACTIONS)  # the token that ends an answer, and that a decoder is given first
 
@@ -125,10 +124,15 @@ def is_tested(split: str, command: str) -> bool:
     return added in command and command != added
 
 
+def _official() -> Path:
+    """The authors' file of the simple split's test commands."""
+    return checked_files("SCAN/simple_split", {OFFICIAL: OFFICIAL_MD5}, [file_at(OFFICIAL_ADDRESS)]) / OFFICIAL
+
+
 def available_source() -> str:
     """Where the simple split can come from: "official" if its file is there or can be downloaded, else "seeded"."""
     try:
-        checked_file(*OFFICIAL)
+        _official()
     except MissingDataError:
         return "seeded"
     return "official"
@@ -145,7 +149,7 @@ def simple_tests(source: str) -> set[str]:
         ValueError: it is damaged, or there is no such source.
     """
     if check_choice("source of the simple split", source, SIMPLE) == "official":
-        lines = checked_file(*OFFICIAL).read_text(encoding="utf8").splitlines()
+        lines = _official().read_text(encoding="utf8").splitlines()
         return {line.removeprefix("IN: ").split(" OUT: ")[0] for line in lines}
     every = commands()
     order = noise.uniforms(noise.keys("SCAN", "simple", count=1), len(every))[0].argsort()
