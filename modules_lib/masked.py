@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ WORTH_FUSING = 400_000
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 Where = Callable[[str], bool]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def weights_only(model: nn.Module) -> Where:
@@ -220,7 +221,7 @@ def _recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
             layer.training, layer.dropout = False, dropout
 
 
-def subnetwork(model: nn.Module, masks: Masks) -> nn.Module:
+def subnetwork(model: Network, masks: Masks) -> Network:
     """A copy of the model in evaluation mode with the removed weights set to zero (equation 3 with M for m)."""
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():

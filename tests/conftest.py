@@ -11,13 +11,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Results must not depend on how many cores the machine has."""
-    before = torch.get_num_threads()
+    """Results must not depend on how many cores the machine has, those of fixtures neither."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

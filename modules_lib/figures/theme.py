@@ -11,8 +11,18 @@ from modules_lib.measures import PAIRS
 
 # M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
-SKY, PURPLE = "#56B4E9", "#CC79A7"
-COLOURS = {"full": GREEN, "add": BLUE, "mul": ORANGE, "pair-1": SKY, "pair-2": PURPLE}
+SKY, PURPLE, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
+COLOURS = {
+    "full": GREEN,
+    "add": BLUE,
+    "mul": ORANGE,
+    "pair-1": SKY,
+    "pair-2": PURPLE,
+    "simple": SKY,
+    "add-jump": ORANGE,
+    "length": BLUE,
+    "add-turn-left": PURPLE,
+}
 MASKS = {
     "unmasked": "none",
     "full": "both",
