@@ -55,7 +55,7 @@ def _finish(config: Config, seed: int, progress: Progress) -> Run:
     masks: dict[str, Masks] = {}
     curves: Rows = []
     for stage in config.stages:
-        masks[stage], curve = config.find_masks(model, seed, stage, progress)
+        masks[stage], curve = config.find_masks(model, seed, stage, progress, masks)
         curves += curve
     rows = config.measure(model, masks) + rows + curves
     seconds = progress.elapsed + time.perf_counter() - clock
@@ -141,8 +141,13 @@ class _Job:
 
     def ready(self) -> list[str]:
         """The parts that could be begun now."""
-        stages = [stage for stage in self.config.stages if stage not in self.made]
-        parts = ["weights"] if "weights" not in self.made else stages or ["all"]
+        left = [stage for stage in self.config.stages if stage not in self.made]
+        if "weights" not in self.made:
+            parts = ["weights"]
+        elif left:
+            parts = [stage for stage in left if self.made.issuperset(self.config.needs(stage))]
+        else:
+            parts = ["all"]
         return [part for part in parts if part not in self.running | self.made]
 
     def take(self) -> bool:
@@ -292,7 +297,8 @@ def _work(config: Config, seed: int, part: str) -> None:
             return
         model, _ = config.train(seed, progress)
         if part != "weights":
-            config.find_masks(model, seed, part, progress)
+            made = {stage: config.find_masks(model, seed, stage, progress)[0] for stage in config.needs(part)}
+            config.find_masks(model, seed, part, progress, made)
     except KeyboardInterrupt:
         if not _worker["stop"].is_set():
             os._exit(1)  # not the parent's wish: it is to hear of it, if it is still there

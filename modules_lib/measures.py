@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+
+from modules_lib.data.images import CLASSES
 
 NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 TASKS = {"add": "addition", "mul": "multiplication"}
@@ -56,6 +59,34 @@ def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
 def stage_at(stage: str, factor: float) -> str:
     """The name of a sweep's stage at one multiple of beta, as in tables: ``add@0.1``."""
     return f"{stage}@{factor:.3g}"
+
+
+def stage_with(stage: str, factor: float) -> str:
+    """As :func:`stage_at`, but at the beta itself the stage's own name."""
+    return stage if factor == 1 else stage_at(stage, factor)
+
+
+def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
+    """Confusion matrices of CIFAR-10, normalised per true class: [seeds, true class, taken for]."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "confusion")]
+    seeds = sorted(chosen["seed"].unique())
+    counts = np.zeros((len(seeds), len(CLASSES), len(CLASSES)))
+    places = [
+        [values.index(value) for value in column]
+        for values, column in (
+            (seeds, chosen["seed"]),
+            (list(CLASSES), chosen["task"]),
+            (list(range(len(CLASSES))), chosen["bin"]),
+        )
+    ]
+    counts[tuple(places)] = chosen["value"]
+    return counts / counts.sum(2, keepdims=True)
+
+
+def removed_classes(results: pd.DataFrame, factor: float = 1.0) -> list[str]:
+    """The classes that results have a stage without, at a multiple of beta."""
+    stages = set(results["stage"])
+    return [name for name in CLASSES if stage_with(name, factor) in stages]
 
 
 def factors(results: pd.DataFrame) -> list[float]:

@@ -31,6 +31,7 @@ EXPERIMENTS = {
     **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
     **{f"double-{network}": (f"+/+, {name}", PAIRS) for network, name in DOUBLE.items()},
     "scan": ("SCAN", SPLITS),
+    "cifar10": ("CIFAR-10", {"images": "held-out images"}),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from modules_lib.checks import check_choice
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.experiments.capacity import Capacity
+from modules_lib.experiments.cifar import LeaveOneOut
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
 from modules_lib.experiments.scan import Splits
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "capacity-small": Capacity.presets("small"),
     "capacity-medium": Capacity.presets("medium"),
     "scan": Splits.presets(),
+    "cifar10": LeaveOneOut.presets(),
 }
 # Chapter -> the experiments whose runs it shows.
 CHAPTERS = {
@@ -32,6 +34,7 @@ CHAPTERS = {
     "double": ("double-fnn", "double-lstm", "double-lstm-apart"),
     "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium"),
     "scan": ("scan",),
+    "cifar10": ("cifar10",),
 }
 
 

@@ -3,6 +3,7 @@ kept apart (P1)? Stages: both operations, addition alone, multiplication alone."
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,9 @@ class AddMul(NetworkConfig):
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         return self._train_weights(seed, self.data("full"), arithmetic.loss, progress)
 
-    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
         return self._train_masks(model, seed, stage, self.data(stage), arithmetic.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
 from modules_lib.device import device
-from modules_lib.masked import PRECISIONS, MaskedModel, subnetwork
+from modules_lib.masked import PRECISIONS, MaskedModel, Network, Where, subnetwork
 from modules_lib.masks import Masks, sharing
 from modules_lib.measures import BINS
 from modules_lib.progress import Progress, Rows
@@ -113,9 +113,22 @@ class Config(ABC):
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """A model trained on the whole task, and its training curve."""
 
+    def needs(self, stage: str) -> tuple[str, ...]:
+        """The stages whose masks another begins with."""
+        return ()
+
     @abstractmethod
-    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
-        """The masks of one stage, and their training curve."""
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
+        """The masks of one stage, and their training curve.
+
+        Args:
+            model, seed: of the run.
+            stage: one of ``stages``.
+            progress: is told of every step.
+            made: the masks of the stages that this one needs.
+        """
 
     @abstractmethod
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
@@ -144,7 +157,14 @@ class Config(ABC):
         return model, loop.rows
 
     def _train_masks(
-        self, model: nn.Module, seed: int, stage: str, data: Data, loss: Loss, progress: Progress
+        self,
+        model: nn.Module,
+        seed: int,
+        stage: str,
+        data: Data,
+        loss: Loss,
+        progress: Progress,
+        where: Where | None = None,
     ) -> tuple[Masks, Rows]:
         """The masks of one stage, its training curve and the histogram of mask probabilities."""
 
@@ -154,6 +174,7 @@ class Config(ABC):
         masked = MaskedModel(
             model,
             self.samples,
+            where,
             start=self.start,
             seed=seed,
             stage=stage,
@@ -218,7 +239,7 @@ def with_inverses(masks: dict[str, Masks]) -> dict[str, Masks]:
     return masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
 
 
-def networks(model: nn.Module, masks: dict[str, Masks]) -> Iterator[tuple[str, nn.Module]]:
+def networks(model: Network, masks: dict[str, Masks]) -> Iterator[tuple[str, Network]]:
     """The model, as "unmasked", and then under each of the masks, one after another."""
     yield "unmasked", model
     for stage, mask in masks.items():

@@ -3,6 +3,7 @@ twice (P2)? Stages: both pairs, pair 1 alone, pair 2 alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -86,7 +87,9 @@ class Double(NetworkConfig):
         data = self.data("full")
         return self._train_weights(seed, data, data.loss, progress)
 
-    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
         data = self.data(stage)
         return self._train_masks(model, seed, stage, data, data.loss, progress)
 

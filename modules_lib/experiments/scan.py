@@ -4,8 +4,8 @@ test set? Stages: the simple split as the full task, and again; then splits that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class Splits(Config):
         )
 
     def layers(self) -> dict[str, str]:
-        names = {}
+        names: dict[str, str] = {}
         for part in ("encoder", "decoder"):
             for i in range(2):
                 into = f"{part} input" if i == 0 else f"{part} 1 to 2"
@@ -104,13 +104,16 @@ class Splits(Config):
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         return self._train_weights(seed, self.data("full"), scan.loss, progress)
 
-    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
         return self._train_masks(model, seed, stage, self.data(stage), scan.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        assert isinstance(model, EncoderDecoder)
         return self._exact_matches(model, masks) + self._counts(masks) + removed_by_token(masks)
 
-    def _exact_matches(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+    def _exact_matches(self, model: EncoderDecoder, masks: dict[str, Masks]) -> Rows:
         """The proportion of commands answered exactly, of every split's test set, and by the number of actions."""
         every = scan.commands()
         data = Scan.of(every, device())
@@ -118,7 +121,7 @@ class Splits(Config):
         lengths = (data.actions >= 0).sum(1).cpu() - 1  # without the end
         rows: Rows = []
         for stage, network in networks(model, masks):
-            right = (scan.answers(cast(EncoderDecoder, network), data) == data.actions).all(1).cpu()
+            right = (scan.answers(network, data) == data.actions).all(1).cpu()
             for name, chosen in tested.items():
                 rows.append({"stage": stage, "task": name, "metric": "correct", "value": _mean(right[chosen])})
             for length in lengths.unique():

@@ -4,6 +4,7 @@ The weights are trained once. Stages: both operations, addition and multiplicati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -69,7 +70,9 @@ class Sweep(AddMul):
     def compared(self) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(stage_at(stage, factor) for stage in OPERATIONS) for factor in self.factors)
 
-    def find_masks(self, model: nn.Module, seed: int, stage: str, progress: Progress) -> tuple[Masks, Rows]:
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
         """As at one beta, but for curves and histograms, of which there would be too many."""
         check_choice("stage", stage, self.stages)
         asked, at = stage.split("@")

@@ -1,0 +1,82 @@
+"""The claims of section 5 on class-exclusive weights (claims 10 and 11)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from modules_lib.claims.statement import Statement
+from modules_lib.data.images import CLASSES
+from modules_lib.measures import by_layer, confusions, removed_classes, stage_with
+
+FEW, FALL, EACH, HARDLY = 0.20, 0.20, 0.10, 0.05  # of weights; of true-positive rates
+HALF = 0.5
+KEEP = 0.10
+PARTNERS = {"cat": "dog", "dog": "cat", "truck": "automobile", "automobile": "truck"}
+
+
+def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.0) -> list[Statement]:
+    """Figures 5, 16 and 18, at a multiple of the paper's beta."""
+    frame = results["cifar10"]
+    full = stage_with("full", factor)
+    classes = removed_classes(frame, factor)
+    reference = by_layer(frame, full, "kept")["total"]
+    removed = pd.DataFrame(
+        {c: by_layer(frame, stage_with(c, factor), "removed")["total"] / reference for c in classes}
+    ).mean(axis=1)
+    drops = true_positive_drops(frame, factor)  # [seeds, removed, class]
+    own = np.stack([drops[:, i, CLASSES.index(c)] for i, c in enumerate(classes)], 1)  # [seeds, removed]
+    others = (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
+    seeds = removed.index
+    fall, least, rest = (pd.Series(v, seeds) for v in (own.mean(1), own.min(1), others.mean(1)))
+    return [
+        Statement(f"weights of the reference that go with a class: at most {FEW:.0%}", removed, FEW - removed),
+        Statement(
+            f"its true-positive rate falls by at least {FALL * 100:.0f} points, mean over classes",
+            fall,
+            fall - FALL,
+            "points",
+        ),
+        Statement(f"and by at least {EACH * 100:.0f} points in every class", least, least - EACH, "points"),
+        Statement(
+            f"that of each other class changes by at most {HARDLY * 100:.0f} points, mean over classes",
+            rest,
+            HARDLY - rest,
+            "points",
+        ),
+    ]
+
+
+def classes_are_taken_for_alike(results: dict[str, pd.DataFrame], factor: float = 1.0) -> list[Statement]:
+    """Figures 17 and 18: only what concerns classes that were left out is tested."""
+    frame = results["cifar10"]
+    whole = confusions(frame, stage_with("full", factor))  # [seeds, class, taken for]
+    seeds = sorted(frame["seed"].unique())
+    statements = []
+    for removed in removed_classes(frame, factor):
+        i = CLASSES.index(removed)
+        change = (confusions(frame, stage_with(removed, factor)) - whole)[:, i]  # [seeds, taken for]
+        if removed == "airplane":
+            alike = change[:, [CLASSES.index("bird"), CLASSES.index("ship")]].sum(1)
+            part = pd.Series(alike / -change[:, i], seeds)
+            text = f"of the airplanes lost, at least {HALF:.0%} are taken for birds or ships (by chance 2 of 9)"
+            statements.append(Statement(text, part, part - HALF))
+        if removed in PARTNERS:
+            partner = CLASSES.index(PARTNERS[removed])
+            rest = np.delete(change, [i, partner], axis=1).max(1)
+            more = pd.Series(change[:, partner] - rest, seeds)
+            text = f"without {removed}, its images go to {PARTNERS[removed]} more than to any other, difference above 0"
+            statements.append(Statement(text, more, more, "points"))
+    kept = np.abs(np.diagonal(whole - confusions(frame, "unmasked"), axis1=1, axis2=2)).max(1)
+    largest = pd.Series(kept, seeds)
+    text = f"under the reference mask no class's true-positive rate changes by more than {KEEP * 100:.0f} points"
+    return [*statements, Statement(text, largest, KEEP - largest, "points")]
+
+
+def true_positive_drops(frame: pd.DataFrame, factor: float = 1.0) -> np.ndarray:
+    """[seeds, removed class, class]: by how much each class's true-positive rate falls below the reference's."""
+    whole = np.diagonal(confusions(frame, stage_with("full", factor)), axis1=1, axis2=2)
+    without = [
+        np.diagonal(confusions(frame, stage_with(c, factor)), axis1=1, axis2=2) for c in removed_classes(frame, factor)
+    ]
+    return np.stack([whole - rates for rates in without], 1)
