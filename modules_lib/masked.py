@@ -118,7 +118,7 @@ class MaskedModel(nn.Module):
         self.step += 1
         draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse)
         outputs = self._at_once(draw, inputs) if self.batched else self._by_slices(draw, slices)
-        return outputs if self.compute is None else map_tensors(_to_float32, outputs)
+        return outputs if self.compute is None else map_tensors(to_float32, outputs)
 
     def _by_slices(self, draw: Draw, slices: list[Any]) -> Any:
         shapes = list(self.shapes.values())
@@ -249,7 +249,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     return tree
 
 
-def _to_float32(tensor: Tensor) -> Tensor:
+def to_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 

@@ -70,7 +70,7 @@ def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
     """Confusion matrices of CIFAR-10, normalised per true class: [seeds, true class, taken for]."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "confusion")]
     seeds = sorted(chosen["seed"].unique())
-    counts = np.zeros((len(seeds), len(CLASSES), len(CLASSES)))
+    parts = np.zeros((len(seeds), len(CLASSES), len(CLASSES)))
     places = [
         [values.index(value) for value in column]
         for values, column in (
@@ -79,14 +79,21 @@ def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
             (list(range(len(CLASSES))), chosen["bin"]),
         )
     ]
-    counts[tuple(places)] = chosen["value"]
-    return counts / counts.sum(2, keepdims=True)
+    parts[tuple(places)] = chosen["value"]
+    return parts
 
 
 def removed_classes(results: pd.DataFrame, factor: float = 1.0) -> list[str]:
     """The classes that results have a stage without, at a multiple of beta."""
     stages = set(results["stage"])
     return [name for name in CLASSES if stage_with(name, factor) in stages]
+
+
+def true_positive_drops(results: pd.DataFrame, factor: float = 1.0) -> np.ndarray:
+    """[seeds, removed class, class]: by how much each class's true-positive rate falls below the reference's."""
+    whole = np.diagonal(confusions(results, stage_with("full", factor)), axis1=1, axis2=2)
+    stages = [stage_with(name, factor) for name in removed_classes(results, factor)]
+    return np.stack([whole - np.diagonal(confusions(results, stage), axis1=1, axis2=2) for stage in stages], 1)
 
 
 def factors(results: pd.DataFrame) -> list[float]:

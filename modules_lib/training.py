@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from modules_lib.checks import check_count, check_number
-from modules_lib.masked import MaskedModel
+from modules_lib.masked import MaskedModel, map_tensors, product_type, to_float32
 from modules_lib.optimizer import MaskAdam
 from modules_lib.progress import Loop, Training, random_state, set_random_state
 
@@ -35,19 +35,36 @@ def train_weights(
     lr: float = 1e-3,
     clip: float = 1.0,
     cooldown: float = 0.0,
+    precision: str = "float32",
     loop: Loop | None = None,
 ) -> nn.Module:
     """Train a model's weights with Adam on the whole task; returns it in evaluation mode.
 
     Args:
         cooldown: the last proportion of the steps, over which the rate falls to zero in a straight line.
+        precision: of the products: "float32", "bfloat16" (by autocast; weights and their update stay in float32), or
+            "auto" for what the machine does best.
     """
     check_count("steps", steps)
     model.train()
     training = _WeightTraining(model, lr, clip, steps, cooldown)
-    for _ in _steps(model, training, batch, loss, steps, loop):
+    for _ in _steps(_mixed(model, precision), training, batch, loss, steps, loop):
         pass
     return model.eval()
+
+
+def _mixed(model: nn.Module, precision: str) -> Callable[..., Any]:
+    """The model with its products in a precision; outputs are float32."""
+    compute = product_type(precision)
+    if compute is None:
+        return model
+    kind = next(model.parameters()).device.type
+
+    def forward(*inputs: Any) -> Any:
+        with torch.autocast(kind, compute):
+            return map_tensors(to_float32, model(*inputs))
+
+    return forward
 
 
 class _WeightTraining:
@@ -127,7 +144,7 @@ def mask_steps(
 
 
 def _steps(
-    model: nn.Module, training: Training, batch: Batch, loss: Loss, steps: int, loop: Loop | None
+    model: Callable[..., Any], training: Training, batch: Batch, loss: Loss, steps: int, loop: Loop | None
 ) -> Iterator[Tensor]:
     """What both trainings do, from the last checkpoint on; yields each step's loss."""
     loop = loop or Loop()

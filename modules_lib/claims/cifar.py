@@ -7,7 +7,7 @@ import pandas as pd
 
 from modules_lib.claims.statement import Statement
 from modules_lib.data.images import CLASSES
-from modules_lib.measures import by_layer, confusions, removed_classes, stage_with
+from modules_lib.measures import by_layer, confusions, removed_classes, stage_with, true_positive_drops
 
 FEW, FALL, EACH, HARDLY = 0.20, 0.20, 0.10, 0.05  # of weights; of true-positive rates
 HALF = 0.5
@@ -71,12 +71,3 @@ def classes_are_taken_for_alike(results: dict[str, pd.DataFrame], factor: float 
     largest = pd.Series(kept, seeds)
     text = f"under the reference mask no class's true-positive rate changes by more than {KEEP * 100:.0f} points"
     return [*statements, Statement(text, largest, KEEP - largest, "points")]
-
-
-def true_positive_drops(frame: pd.DataFrame, factor: float = 1.0) -> np.ndarray:
-    """[seeds, removed class, class]: by how much each class's true-positive rate falls below the reference's."""
-    whole = np.diagonal(confusions(frame, stage_with("full", factor)), axis1=1, axis2=2)
-    without = [
-        np.diagonal(confusions(frame, stage_with(c, factor)), axis1=1, axis2=2) for c in removed_classes(frame, factor)
-    ]
-    return np.stack([whole - rates for rates in without], 1)

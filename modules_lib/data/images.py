@@ -63,7 +63,8 @@ class Images:
     def normalised(self, rows: Tensor | slice) -> Tensor:
         """float32 [rows, channels, height, width] of mean 0 and deviation 1 a channel, over the training images."""
         images = self.images[rows].float() / 255  # [rows, channels, height, width]
-        return (images - self.mean[:, None, None]) / self.std[:, None, None]
+        images = (images - self.mean[:, None, None]) / self.std[:, None, None]
+        return images.contiguous(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
     def without(self, *labels: int) -> Images:
         """Those of the other classes."""

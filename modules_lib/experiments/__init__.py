@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from modules_lib.checks import check_choice
+from modules_lib.data.images import CLASSES
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.experiments.capacity import Capacity
-from modules_lib.experiments.cifar import LeaveOneOut
+from modules_lib.experiments.cifar import RELEASED, LeaveOneOut
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
 from modules_lib.experiments.scan import Splits
@@ -37,6 +38,13 @@ CHAPTERS = {
     "cifar10": ("cifar10",),
 }
 
+# What published runs of the laptop scale have more of.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "sweep-small": {"factors": FACTORS},
+    "sweep-large": {"factors": FACTORS},
+    "cifar10": {"removed": CLASSES, "factors": (1.0, RELEASED)},
+}
+
 
 def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
     """An experiment's config at a scale, with changed fields; fields changed to None keep the preset's value.
@@ -54,9 +62,8 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
 
 
 def published_preset(experiment: str, scale: str = "laptop") -> Config:
-    """The config whose runs are published at a scale: sweeps at more betas than a chapter has the time for."""
-    more = {"factors": FACTORS} if experiment.startswith("sweep-") and scale == "laptop" else {}
-    return preset(experiment, scale, **more)
+    """The config whose runs are published at a scale: at laptop scale, more than a chapter has the time for."""
+    return preset(experiment, scale, **(PUBLISHED.get(experiment, {}) if scale == "laptop" else {}))
 
 
 def read_config(stored: dict[str, Any]) -> Config:

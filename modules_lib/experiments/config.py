@@ -46,6 +46,8 @@ class Config(ABC):
         weight_steps: steps of Adam on the weights.
         weight_lr: its rate.
         cooldown: the last proportion of these steps, over which the rate falls to zero; the paper has none.
+        weight_precision: of the products in weight training: "float32", "bfloat16", or "auto" for what the machine does
+            best.
         mask_steps: steps of Adam on the mask logits, in each stage.
         mask_lr: its rate.
         samples: K, mask samples a batch.
@@ -59,6 +61,7 @@ class Config(ABC):
     weight_steps: int = 20_000
     weight_lr: float = 1e-3
     cooldown: float = 0.0
+    weight_precision: str = "float32"
     mask_steps: int = 20_000
     mask_lr: float = 1e-2
     samples: int = 4
@@ -76,6 +79,7 @@ class Config(ABC):
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
         check_number("cooldown", self.cooldown, "0.3", below=1.0)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("precision", self.weight_precision, PRECISIONS)
         check_slices(self.batch, self.samples)
         # 1 and 1.0 are one setting: one hash
         for name in ("weight_lr", "cooldown", "mask_lr", "clip", "start", "beta"):
@@ -152,6 +156,7 @@ class Config(ABC):
                 lr=self.weight_lr,
                 clip=self.clip,
                 cooldown=self.cooldown,
+                precision=self.weight_precision,
                 loop=loop,
             )
         return model, loop.rows
