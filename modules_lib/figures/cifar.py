@@ -109,7 +109,7 @@ def removed(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
         parts = {name: 100 * by_layer(frame, stage_with(name, factor), "removed") / kept for name in names}
         total = pd.DataFrame({name: part["total"] for name, part in parts.items()})
         mean = pd.concat(parts.values()).groupby(level="seed").mean()  # over classes
-        layers = mean.drop(columns=["total", "classifier"])
+        layers = mean.drop(columns="total")
         for values, name in ((total, "class"), (layers, "layer")):
             by.append(name)
             figure.add_trace(bar_or_diamond(values, kind, f"by {name}", GREY, "% removed", 1))
