@@ -178,6 +178,13 @@ class MaskedModel(nn.Module):
         self.model._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
+    @torch.no_grad()
+    def write_weights(self) -> None:
+        """Put the weights, where they were trained along with the logits, into the wrapped model."""
+        parameters = dict(self.model.named_parameters())
+        for name, weights in self._named(self.weights).items():
+            parameters[name].copy_(weights)
+
     def penalty(self, alpha: float) -> Tensor:
         """r = alpha * (sum of all mask logits), to be added to the task's mean loss."""
         return alpha * self.logits.sum()

@@ -48,7 +48,7 @@ def train_weights(
     check_count("steps", steps)
     model.train()
     training = _WeightTraining(model, lr, clip, steps, cooldown)
-    for _ in _steps(_mixed(model, precision), training, batch, loss, steps, loop):
+    for _ in run_steps(_mixed(model, precision), training, batch, loss, steps, loop):
         pass
     return model.eval()
 
@@ -87,20 +87,30 @@ class _WeightTraining:
         self.taken += 1
 
     def state(self) -> dict[str, Tensor]:
-        moments = self.optimizer.state_dict()["state"]
-        adam = {f"adam/{i}/{name}": value for i, values in moments.items() for name, value in values.items()}
-        return {f"model/{name}": value for name, value in self.model.state_dict().items()} | adam | random_state()
+        weights = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        return weights | adam_state(self.optimizer) | random_state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.model.load_state_dict({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
-        adam: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            if key.startswith("adam/"):
-                _, index, name = key.split("/")
-                adam.setdefault(int(index), {})[name] = value
-        self.taken = int(adam[0]["step"])
-        self.optimizer.load_state_dict({"state": adam, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.taken = int(state["adam/0/step"])
+        load_adam_state(self.optimizer, state)
         set_random_state(state)
+
+
+def adam_state(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Its moments and numbers of steps, by name."""
+    moments = optimizer.state_dict()["state"]
+    return {f"adam/{i}/{name}": value for i, values in moments.items() for name, value in values.items()}
+
+
+def load_adam_state(optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
+    """Take in what :func:`adam_state` gave."""
+    adam: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        if key.startswith("adam/"):
+            _, index, name = key.split("/")
+            adam.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": adam, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def train_masks(
@@ -140,13 +150,13 @@ def mask_steps(
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
-    yield from _steps(masked, MaskAdam(masked, lr, alpha, clip), batch, loss, steps, loop)
+    yield from run_steps(masked, MaskAdam(masked, lr, alpha, clip), batch, loss, steps, loop)
 
 
-def _steps(
+def run_steps(
     model: Callable[..., Any], training: Training, batch: Batch, loss: Loss, steps: int, loop: Loop | None
 ) -> Iterator[Tensor]:
-    """What both trainings do, from the last checkpoint on; yields each step's loss."""
+    """What all trainings do, from the last checkpoint on; yields each step's loss."""
     loop = loop or Loop()
     for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)

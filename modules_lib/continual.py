@@ -1,0 +1,108 @@
+"""Weights and masks learned together, one task after another in one network (appendix E).
+
+What a task uses is frozen when it is learned; the other weights start anew for the next.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from modules_lib import noise
+from modules_lib.masked import MaskedModel
+from modules_lib.masks import Masks
+from modules_lib.progress import Loop
+from modules_lib.sampling import flatten
+from modules_lib.training import Batch, Loss, adam_state, load_adam_state, run_steps
+
+
+class JointAdam:
+    """One Adam for weights and mask logits; weights in use do not move by a bit.
+
+    Args:
+        masked: the model; its weights become trainable.
+        used: bool [N], the weights to be left as they are.
+        lr, alpha, clip: the rate, the penalty on each logit, the largest norm of both gradients together.
+    """
+
+    def __init__(self, masked: MaskedModel, used: Tensor, lr: float, alpha: float, clip: float):
+        self.masked, self.used, self.alpha, self.clip = masked, used, alpha, clip
+        masked.weights.requires_grad_()
+        self.optimizer = torch.optim.Adam([masked.weights, masked.logits], lr=lr, fused=True)
+
+    def step(self) -> None:
+        """Update weights and logits from their gradients, which are then dropped."""
+        weights, logits = self.masked.weights, self.masked.logits
+        assert weights.grad is not None and logits.grad is not None
+        weights.grad.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
+        logits.grad.add_(self.alpha)
+        nn.utils.clip_grad_norm_([weights, logits], self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def state(self) -> dict[str, Tensor]:
+        made = torch.tensor(self.masked.step)
+        own = {"weights": self.masked.weights.detach(), "logits": self.masked.logits.detach(), "made": made}
+        return own | adam_state(self.optimizer)
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.masked.weights.copy_(state["weights"])
+        self.masked.logits.copy_(state["logits"])
+        self.masked.step = int(state["made"])
+        load_adam_state(self.optimizer, state)
+
+
+def learn(
+    model: nn.Module,
+    used: Masks,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    alpha: float,
+    fresh: float,
+    seed: int,
+    stage: str,
+    samples: int = 8,
+    lr: float = 1e-2,
+    clip: float = 1.0,
+    old: float = 2.0,
+    fuse: bool | None = None,
+    loop: Loop | None = None,
+) -> Masks:
+    """Learn one task with what earlier tasks left: all parameters are masked, biases too.
+
+    Args:
+        model: its free weights are drawn anew and trained; afterwards it holds what was learned.
+        used: the weights of earlier tasks, which stay as they are.
+        old, fresh: the first mask logits of used and of free weights (2 is a probability of 0.88, 0 of 0.5).
+
+    Returns:
+        the weights that the task uses.
+    """
+    _start_anew(model, used, noise.key(seed, stage, "weights"))
+    masked = MaskedModel(model, samples, lambda name: True, seed=seed, stage=stage, fuse=fuse)
+    taken = torch.cat([flatten(used[name]) for name in masked.shapes]).to(masked.logits.device)  # [N]
+    with torch.no_grad():
+        masked.logits.copy_(torch.where(taken, old, fresh))
+    for _ in run_steps(masked, JointAdam(masked, taken, lr, alpha, clip), batch, loss, steps, loop):
+        pass
+    masked.write_weights()
+    return masked.masks()
+
+
+@torch.no_grad()
+def _start_anew(model: nn.Module, used: Masks, key: tuple[int, int]) -> None:
+    """Draw the free weights again, as normal as Xavier's with the gain of ReLU; free biases become zero."""
+    generator = torch.Generator().manual_seed(key[0] % 2**31)
+    for name, parameter in model.named_parameters():
+        new = torch.zeros(parameter.shape)
+        if parameter.dim() > 1:
+            nn.init.xavier_normal_(new, nn.init.calculate_gain("relu"), generator)
+        parameter.copy_(torch.where(used[name].to(parameter.device), parameter, new.to(parameter.device)))
+
+
+def nothing_used(model: nn.Module) -> Masks:
+    """The masks before the first task: all weights are free."""
+    return Masks({name: torch.zeros(p.shape, dtype=torch.bool) for name, p in model.named_parameters()})
