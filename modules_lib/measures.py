@@ -96,6 +96,13 @@ def true_positive_drops(results: pd.DataFrame, factor: float = 1.0) -> np.ndarra
     return np.stack([whole - np.diagonal(confusions(results, stage), axis1=1, axis2=2) for stage in stages], 1)
 
 
+def tasks_learned(results: pd.DataFrame) -> list[str]:
+    """The tasks of permuted MNIST, in the order of learning."""
+    return sorted(
+        {stage for stage in results["stage"] if stage.startswith("task-")}, key=lambda name: int(name.split("-")[1])
+    )
+
+
 def factors(results: pd.DataFrame) -> list[float]:
     """The multiples of beta in a sweep's results, from the smallest on."""
     return sorted({float(stage.split("@")[1]) for stage in results["stage"].unique() if "@" in stage})

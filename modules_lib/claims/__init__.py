@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from modules_lib.claims import addmul, alpha, cifar, double, scan
+from modules_lib.claims import addmul, alpha, cifar, double, permuted, scan
 from modules_lib.claims.statement import Statement
 from modules_lib.experiments import EXPERIMENTS, published_preset
 from modules_lib.results import published
@@ -107,7 +107,8 @@ CLAIMS = [
     Claim(14, "Sharing changes with capacity; small networks share more", "Fig. 9",
           alpha.CAPACITY, alpha.sharing_falls_with_capacity),
     Claim(15, "Permuted MNIST: hardly any sharing while capacity is free; favouring old weights raises it, far from "
-              "100%", "Figs. 14, 15"),
+              "100%", "Figs. 14, 15", ("permuted-equal", "permuted-half", "permuted-quarter"),
+          permuted.what_is_there_is_hardly_used_again),
     Claim(16, "Masks trained on the full task lose little accuracy: the check of every experiment", "Section 2",
           tuple(alpha.EXPERIMENTS), alpha.full_mask_keeps_accuracy, each=True),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from modules_lib.experiments import preset
 from modules_lib.figures.addmul import OUTCOMES, confusion
 from modules_lib.figures.bars import PUBLISHED, RUN, bar_or_diamond, one_legend_entry_each
 from modules_lib.figures.theme import (
+    AMBER,
     BLUE,
     COLOURS,
     GREEN,
@@ -49,6 +50,8 @@ EXPERIMENTS = {
     "double-fnn": ("+/+ FNN", GREEN),
     "double-lstm": ("+/+ LSTM, together", PURPLE),
     "double-lstm-apart": ("+/+ LSTM, one at a time", SKY),
+    "scan": ("SCAN", AMBER),
+    "cifar10": ("CIFAR-10", GREY),
 }
 
 
@@ -258,13 +261,13 @@ def shrinking(results: Results, names: dict[str, str]) -> go.Figure:
 
     Args:
         results: by experiment; buttons choose which is shown.
-        names: stage -> what to call it.
+        names: the stages to show -> what to call them.
     """
     figure = go.Figure()
     owners = []
     for experiment, frame in results.items():
         chosen = frame[frame["metric"] == "curve kept"]
-        for stage in chosen["stage"].unique():
+        for stage in [stage for stage in chosen["stage"].unique() if stage in names]:
             curves = chosen[chosen["stage"] == stage].pivot(index="seed", columns="step", values="value")
             figure.add_trace(_curve(100 * curves, PUBLISHED, names[stage], COLOURS[stage]))
             figure.data[-1].update(

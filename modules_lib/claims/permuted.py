@@ -1,0 +1,50 @@
+"""The claim of appendix E on transfer between permutations of MNIST (claim 15)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from modules_lib.claims.statement import Statement
+from modules_lib.measures import by_layer, tasks_learned
+
+HARDLY, FAR = 0.20, 0.80  # of a task's weights that were in use before
+EARLY = 3  # tasks after the first, while there is room
+HIDDEN = ("hidden 1", "hidden 2")
+
+
+def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Figures 14 and 15. What could be shared without loss is all but the first layer, which undoes the permutation."""
+    equal, half, quarter = (results[f"permuted-{name}"] for name in ("equal", "half", "quarter"))
+    early = mean_sharing(equal, EARLY)[list(HIDDEN)].mean(axis=1)
+    last = by_layer(equal, tasks_learned(equal)[-1], "full").drop(columns="total")
+    fullest = last["output"] - last.drop(columns="output").max(axis=1)
+    total = {name: mean_sharing(frame)["total"] for name, frame in (("2", equal), ("0", half), ("-1", quarter))}
+    rest = mean_sharing(quarter)[[*HIDDEN, "output"]].mean(axis=1)
+    first = mean_sharing(quarter)["input"] - mean_sharing(equal)["input"]
+    return [
+        Statement(
+            f"tasks 2 to {EARLY + 1}: of a task's weights in hidden layers, at most {HARDLY:.0%} were in use",
+            early,
+            HARDLY - early,
+        ),
+        Statement("the last layer fills first: fuller than any other, difference above 0", fullest, fullest, "points"),
+        *(
+            Statement(
+                f"new weights that start at {low} share more than at {high}, difference above 0",
+                total[low] - total[high],
+                total[low] - total[high],
+                "points",
+            )
+            for low, high in (("0", "2"), ("-1", "0"))
+        ),
+        Statement(f"even then, far from 100% is shared after the first layer: at most {FAR:.0%}", rest, FAR - rest),
+        Statement(
+            "and the first layer shares more, too, where it should not, difference above 0", first, first, "points"
+        ),
+    ]
+
+
+def mean_sharing(results: pd.DataFrame, first: int | None = None) -> pd.DataFrame:
+    """Over all tasks after the first, or over so many of them: seeds in rows, layers in columns."""
+    tasks = tasks_learned(results)[1:][:first]
+    return pd.concat([by_layer(results, task, "sharing") for task in tasks]).groupby(level="seed").mean()
