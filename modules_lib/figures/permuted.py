@@ -79,7 +79,7 @@ def fullness(published: Results, run: Results) -> go.Figure:
 
 
 def accuracies(published: Results, run: Results) -> go.Figure:
-    """Accuracy of every task (columns) after each (rows), always with the task's own mask; buttons choose the variant."""
+    """Accuracy of every task (columns) after each (rows), always with the task's own mask, by variant."""
     choices: list[tuple] = []
     for variant in VARIANTS:
         for kind, frame in both(variant, published, run)[:1]:
