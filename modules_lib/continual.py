@@ -13,7 +13,7 @@ from modules_lib.masked import MaskedModel
 from modules_lib.masks import Masks
 from modules_lib.progress import Loop
 from modules_lib.sampling import flatten
-from modules_lib.training import Batch, Loss, adam_state, load_adam_state, run_steps
+from modules_lib.training import Batch, Loss, adam_state, cooled, load_adam_state, run_steps
 
 
 class JointAdam:
@@ -22,13 +22,25 @@ class JointAdam:
     Args:
         masked: the model; its weights become trainable.
         used: bool [N], the weights to be left as they are.
-        lr, alpha, clip: the rate, the penalty on each logit, the largest norm of both gradients together.
+        rates: of weights and of logits.
+        alpha, clip: the penalty on each logit, the largest norm of both gradients together.
+        steps, cooldown: how many there are, and the last proportion of them over which the rates fall to zero.
     """
 
-    def __init__(self, masked: MaskedModel, used: Tensor, lr: float, alpha: float, clip: float):
+    def __init__(
+        self,
+        masked: MaskedModel,
+        used: Tensor,
+        rates: tuple[float, float],
+        alpha: float,
+        clip: float,
+        steps: int,
+        cooldown: float,
+    ):
         self.masked, self.used, self.alpha, self.clip = masked, used, alpha, clip
+        self.rates, self.steps, self.cooldown = rates, steps, cooldown
         masked.weights.requires_grad_()
-        self.optimizer = torch.optim.Adam([masked.weights, masked.logits], lr=lr, fused=True)
+        self.optimizer = torch.optim.Adam([{"params": [p]} for p in (masked.weights, masked.logits)], fused=True)
 
     def step(self) -> None:
         """Update weights and logits from their gradients, which are then dropped."""
@@ -37,6 +49,8 @@ class JointAdam:
         weights.grad.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
         logits.grad.add_(self.alpha)
         nn.utils.clip_grad_norm_([weights, logits], self.clip)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = cooled(rate, self.masked.step - 1, self.steps, self.cooldown)  # after a forward pass
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -66,7 +80,9 @@ def learn(
     stage: str,
     samples: int = 8,
     lr: float = 1e-2,
+    mask_lr: float = 1e-2,
     clip: float = 1.0,
+    cooldown: float = 0.0,
     old: float = 2.0,
     fuse: bool | None = None,
     loop: Loop | None = None,
@@ -76,6 +92,7 @@ def learn(
     Args:
         model: its free weights are drawn anew and trained; afterwards it holds what was learned.
         used: the weights of earlier tasks, which stay as they are.
+        cooldown: the last proportion of the steps, over which the rate falls to zero in a straight line.
         old, fresh: the first mask logits of used and of free weights (2 is a probability of 0.88, 0 of 0.5).
 
     Returns:
@@ -86,7 +103,8 @@ def learn(
     taken = torch.cat([flatten(used[name]) for name in masked.shapes]).to(masked.logits.device)  # [N]
     with torch.no_grad():
         masked.logits.copy_(torch.where(taken, old, fresh))
-    for _ in run_steps(masked, JointAdam(masked, taken, lr, alpha, clip), batch, loss, steps, loop):
+    training = JointAdam(masked, taken, (lr, mask_lr), alpha, clip, steps, cooldown)
+    for _ in run_steps(masked, training, batch, loss, steps, loop):
         pass
     masked.write_weights()
     return masked.masks()

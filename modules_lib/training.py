@@ -79,9 +79,7 @@ class _WeightTraining:
     def step(self) -> None:
         """Update the weights from their gradients, which are then dropped."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        left = 1 - self.taken / self.steps
-        if left < self.cooldown:
-            self.optimizer.param_groups[0]["lr"] = self.lr * left / self.cooldown
+        self.optimizer.param_groups[0]["lr"] = cooled(self.lr, self.taken, self.steps, self.cooldown)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.taken += 1
@@ -95,6 +93,12 @@ class _WeightTraining:
         self.taken = int(state["adam/0/step"])
         load_adam_state(self.optimizer, state)
         set_random_state(state)
+
+
+def cooled(rate: float, taken: int, steps: int, cooldown: float) -> float:
+    """The rate after so many steps, if it falls to zero in a straight line over the last proportion of them."""
+    left = 1 - taken / steps
+    return rate * left / cooldown if left < cooldown else rate
 
 
 def adam_state(optimizer: torch.optim.Adam) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from modules_lib.models import FNN
 from modules_lib.progress import Progress
 from tests.test_resume import Stopper
 
-SETTINGS = {"steps": 30, "alpha": 1e-3, "fresh": 0.0, "seed": 0, "samples": 4, "lr": 3e-2}
+SETTINGS = {"steps": 30, "alpha": 1e-3, "fresh": 0.0, "seed": 0, "samples": 4, "lr": 3e-2, "mask_lr": 3e-2}
 
 
 def batch(step):
@@ -81,7 +81,7 @@ def drawn(part="train", device="cpu"):
     return Images(pixels.to(torch.uint8), labels, torch.tensor([0.3]), torch.tensor([0.3]))
 
 
-CONFIG = PermutedMNIST(tasks=3, weight_steps=60, weight_lr=5e-2, hidden=(20, 20, 12), batch=32, beta=1e-2)
+CONFIG = PermutedMNIST(tasks=3, weight_steps=60, weight_lr=5e-2, mask_lr=5e-2, hidden=(20, 20, 12), batch=32, beta=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,7 @@ def test_bad_settings_are_refused(changes, message):
 def test_the_paper_scale_is_appendix_e():
     config = preset("permuted-equal", "paper")
     assert (config.tasks, config.weight_steps, config.weight_lr, config.samples) == (10, 30_000, 1e-2, 8)
+    assert config.mask_lr == 1e-2
     assert config.alpha == pytest.approx(1e-5) and config.hidden == (800, 800, 64)
     assert preset("permuted-equal").hidden == config.hidden and published_preset("permuted-equal").tasks == 10
     assert config.work() == 300_000 and sum(p.numel() for p in config.model().parameters()) == 1_320_714
