@@ -41,7 +41,7 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     """
     choices = list(choices)
     if value not in choices:
-        raise ValueError(f"Unknown {name} {value!r}; the {name}s are {', '.join(choices)}.")
+        raise ValueError(f"Unknown {name} {value!r}; it must be one of {', '.join(choices)}.")
     return value
 
 

@@ -141,7 +141,7 @@ class _Job:
 
     def ready(self) -> list[str]:
         """The parts that could be begun now."""
-        left = [stage for stage in self.config.stages if stage not in self.made]
+        left = [stage for stage in self.config.apart if stage not in self.made]
         if "weights" not in self.made:
             parts = ["weights"]
         elif left:
@@ -297,8 +297,9 @@ def _work(config: Config, seed: int, part: str) -> None:
             return
         model, _ = config.train(seed, progress)
         if part != "weights":
-            made = {stage: config.find_masks(model, seed, stage, progress)[0] for stage in config.needs(part)}
-            config.find_masks(model, seed, part, progress, made)
+            made: dict[str, Masks] = {}
+            for stage in (*config.needs(part), part):
+                made[stage], _ = config.find_masks(model, seed, stage, progress, made)
     except KeyboardInterrupt:
         if not _worker["stop"].is_set():
             os._exit(1)  # not the parent's wish: it is to hear of it, if it is still there

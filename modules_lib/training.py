@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,7 +91,7 @@ class _WeightTraining:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.model.load_state_dict({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
-        self.taken = int(state["adam/0/step"])
+        self.taken = next(int(value) for name, value in state.items() if re.fullmatch(r"adam/\d+/step", name))
         load_adam_state(self.optimizer, state)
         set_random_state(state)
 

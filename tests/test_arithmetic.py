@@ -30,7 +30,7 @@ def test_one_operation_asks_only_for_itself():
 
 
 def test_an_unknown_operation_is_refused():
-    with pytest.raises(ValueError, match="Unknown operation 'sub'; the operations are add, mul"):
+    with pytest.raises(ValueError, match="Unknown operation 'sub'; it must be one of add, mul"):
         Arithmetic.of("sub")
 
 

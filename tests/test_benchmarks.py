@@ -62,7 +62,7 @@ def test_precisions_agree():
     # bfloat16 has 8 significant bits; the masks are the same, so only products differ.
     torch.testing.assert_close(outputs["bfloat16"], outputs["float32"], rtol=0.03, atol=0.03)
     assert not torch.equal(outputs["bfloat16"], outputs["float32"])
-    with pytest.raises(ValueError, match="Unknown precision 'float16'; the precisions are float32, bfloat16, auto"):
+    with pytest.raises(ValueError, match="Unknown precision 'float16'; it must be one of float32, bfloat16, auto"):
         MaskedModel(model, precision="float16")
 
 

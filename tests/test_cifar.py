@@ -92,7 +92,7 @@ def test_each_beta_has_a_reference_of_its_own():
     config = LeaveOneOut(removed=("cat",), factors=(1.0, 3.0))
     assert config.stages == ("full", "again", "cat", "full@3", "again@3", "cat@3")
     assert config.needs("cat@3") == ("full@3",) and config.needs("full@3") == ()
-    with pytest.raises(ValueError, match="Unknown stage 'dog'; the stages are full, again, cat, full@3"):
+    with pytest.raises(ValueError, match="Unknown stage 'dog'; it must be one of full, again, cat, full@3"):
         config.find_masks(config.model(), 0, "dog", Progress())
 
 
@@ -119,7 +119,8 @@ def test_confusions_are_those_of_the_predictions(made):
         ({"removed": ()}, r"removed is \(\); it must list at least one value, each once"),
         ({"removed": ("cat", "cat")}, "it must list at least one value, each once"),
         ({"factors": (0.0,)}, "a factor is 0.0; it must be a number above 0"),
-        ({"weight_precision": "half"}, "Unknown precision 'half'; the precisions are float32"),
+        ({"factors": (3.0, 3.001)}, "they must differ in their first three digits"),
+        ({"weight_precision": "half"}, "Unknown weight_precision 'half'; it must be one of float32"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):
@@ -165,6 +166,8 @@ def results(drop=0.5, others=0.0, removed=50, to=("bird", "ship"), tied=0.8, see
         (10, {}, "reproduced"),
         (10, {"removed": 400}, "partly"),
         (10, {"drop": 0.05}, "partly"),
+        (10, {"drop": 0.7}, "partly"),
+        (11, {"drop": -0.01}, "partly"),
         (10, {"others": 0.2}, "partly"),
         (11, {}, "reproduced"),
         (11, {"to": ("frog", "deer")}, "partly"),
@@ -181,7 +184,7 @@ def test_drops_are_against_the_reference():
     drops = true_positive_drops(frame)
     assert drops.shape == (3, 10, 10) and drops[0, 3, 3] == pytest.approx(0.4) and drops[0, 3, 4] == pytest.approx(0)
     assert removed_classes(frame) == list(CLASSES) and removed_classes(frame, 3.0) == []
-    assert [s.holds for s in few_weights_many_errors({"cifar10": frame})] == [True] * 4
+    assert [s.holds for s in few_weights_many_errors({"cifar10": results()})] == [True] * 5
 
 
 def test_figures_draw_what_was_measured(made):

@@ -17,7 +17,7 @@ TINY = ("--scale", "smoke", "--hidden", "8", "--weight-steps", "3", "--mask-step
     [
         (["run", "addmul-fnn", "--scale", "smoke", "--beta", "-2"], "beta is -2.0; it must be a number of at least 0"),
         (["run", "addmul-fnn", "--scale", "big"], "big"),
-        (["run", "sorting"], "Unknown experiment 'sorting'; the experiments are"),
+        (["run", "sorting"], "Unknown experiment 'sorting'; it must be one of"),
         (["run", "addmul-fnn", "--seeds", "0"], "seeds is 0"),
         (
             ["publish", "addmul-fnn", "--scale", "smoke"],

@@ -27,7 +27,7 @@ def test_a_beta_that_is_no_number_of_at_least_zero_is_refused(beta):
         ({"samples": 0}, "samples is 0; it must be a whole number of at least 1"),
         ({"mask_steps": 2.5}, "mask_steps is 2.5"),
         ({"mask_lr": 0}, "mask_lr is 0; it must be a number above 0"),
-        ({"network": "cnn"}, "Unknown network 'cnn'; the networks are fnn, lstm"),
+        ({"network": "cnn"}, "Unknown network 'cnn'; it must be one of fnn, lstm"),
         ({"hidden": ()}, "hidden is .* at least one layer"),
         ({"hidden": 5}, "hidden is 5; .* at least one layer"),
         ({"start": math.nan}, "start is nan; it must be a number that is finite"),
@@ -41,9 +41,9 @@ def test_bad_settings_are_refused_in_one_sentence(changes, message):
 
 
 def test_unknown_experiments_and_scales_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match="Unknown experiment 'add'; the experiments are addmul-fnn, addmul-lstm"):
+    with pytest.raises(ValueError, match="Unknown experiment 'add'; it must be one of addmul-fnn, addmul-lstm"):
         preset("add")
-    with pytest.raises(ValueError, match="Unknown scale 'big'; the scales are smoke, laptop, paper"):
+    with pytest.raises(ValueError, match="Unknown scale 'big'; it must be one of smoke, laptop, paper"):
         preset("addmul-fnn", "big")
     monkeypatch.setenv("MODULES_SCALE", "huge")
     with pytest.raises(ValueError, match="Unknown scale 'huge'"):
@@ -138,5 +138,5 @@ def test_an_empty_mask_has_sharing_not_available(trained):
 
 def test_an_unknown_stage_is_refused(trained):
     config, model, *_ = trained
-    with pytest.raises(ValueError, match="Unknown stage 'sub'; the stages are full, add, mul"):
+    with pytest.raises(ValueError, match="Unknown stage 'sub'; it must be one of full, add, mul"):
         config.find_masks(model, 0, "sub", Progress())

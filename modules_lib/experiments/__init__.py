@@ -40,7 +40,6 @@ CHAPTERS = {
     "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium"),
     "scan": ("scan",),
     "cifar10": ("cifar10",),
-    "permuted": ("permuted-equal", "permuted-half", "permuted-quarter"),
 }
 
 # What published runs of the laptop scale have more of.

@@ -56,6 +56,8 @@ class LeaveOneOut(Config):
             label_of(name)
         factors = tuple(check_number("a factor", factor, "3", above=True) for factor in self.factors)
         object.__setattr__(self, "factors", factors)
+        if len(set(self.stages)) < len(self.stages):
+            raise ValueError(f"factors is {factors!r}; they must differ in their first three digits.")
 
     @classmethod
     def presets(cls) -> dict[str, Config]:
@@ -145,7 +147,7 @@ class LeaveOneOut(Config):
         """
         known = {stage_with(name, f): (name, f) for f in self.factors for name in (*CONTROLS, *self.removed)}
         if stage not in known:
-            raise ValueError(f"Unknown stage {stage!r}; the stages are {', '.join(known)}.")
+            raise ValueError(f"Unknown stage {stage!r}; it must be one of {', '.join(known)}.")
         return known[stage]
 
 

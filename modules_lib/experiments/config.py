@@ -79,7 +79,7 @@ class Config(ABC):
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
         check_number("cooldown", self.cooldown, "0.3", below=1.0)
         check_choice("precision", self.precision, PRECISIONS)
-        check_choice("precision", self.weight_precision, PRECISIONS)
+        check_choice("weight_precision", self.weight_precision, PRECISIONS)
         check_slices(self.batch, self.samples)
         # 1 and 1.0 are one setting: one hash
         for name in ("weight_lr", "cooldown", "mask_lr", "clip", "start", "beta"):
@@ -117,8 +117,13 @@ class Config(ABC):
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """A model trained on the whole task, and its training curve."""
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The stages that are trained apart from the weights, beside one another."""
+        return self.stages
+
     def needs(self, stage: str) -> tuple[str, ...]:
-        """The stages whose masks another begins with."""
+        """The stages whose masks another begins with, those that these need before them."""
         return ()
 
     @abstractmethod

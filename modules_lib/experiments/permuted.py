@@ -50,7 +50,7 @@ class Permuted:
     def of(cls, data: Images, seed: int, task: int) -> Permuted:
         """The task's permutation; that of the first leaves the pixels where they are."""
         draw = noise.uniforms(noise.keys(seed, "permutation", task, count=1), PIXELS)[0]
-        order = draw.argsort() if task else torch.arange(PIXELS)
+        order = draw.argsort(stable=True) if task else torch.arange(PIXELS)
         return cls(data, order.to(data.images.device))
 
     def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ class PermutedMNIST(Config):
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
         few: dict[str, Any] = {"variant": variant, "tasks": 4}
         return {
-            "smoke": cls(weight_steps=15, hidden=(40, 40, 16), **few | {"tasks": 2}),
+            "smoke": cls(weight_steps=15, hidden=(40, 40, 16), **few | {"tasks": 3}),
             "laptop": cls(weight_steps=500, weight_lr=2e-3, cooldown=0.3, mask_lr=1.5e-2, **few),
             "paper": cls(variant=variant),
         }
@@ -110,6 +110,10 @@ class PermutedMNIST(Config):
     @property
     def stages(self) -> tuple[str, ...]:
         return tuple(f"task-{i + 1}" for i in range(self.tasks))
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        return ()  # each task begins with the weights of the one before
 
     @property
     def compared(self) -> tuple[tuple[str, ...], ...]:
