@@ -181,9 +181,7 @@ def test_without_the_official_file_the_split_is_seeded_and_said_so(tmp_path, mon
     monkeypatch.setattr(files, "download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
     assert scan.available_source() == "seeded"
     assert preset("scan", "smoke").hash() != preset("scan", "smoke", simple="seeded").hash()
-    with pytest.raises(
-        ValueError, match="Unknown source of the simple split 'mine'; it must be one of official, see"
-    ):
+    with pytest.raises(ValueError, match="Unknown source of the simple split 'mine'; it must be one of official, see"):
         preset("scan", "smoke", simple="mine")
     with pytest.raises(ValueError, match="dropout is 1.0; it must be a number of at least 0 and below 1"):
         preset("scan", "smoke", dropout=1.0)

@@ -66,6 +66,10 @@ class Images:
         images = (images - self.mean[:, None, None]) / self.std[:, None, None]
         return images.contiguous(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
+    def first(self, count: int) -> Images:
+        """The first so many."""
+        return Images(self.images[:count], self.labels[:count], self.mean, self.std)
+
     def without(self, *labels: int) -> Images:
         """Those of the other classes."""
         kept = ~torch.isin(self.labels, torch.tensor(labels, device=self.labels.device))
