@@ -33,7 +33,7 @@ def _options() -> list[tuple[str, Any, Any]]:
             for text in docstring_parser.parse(kind.__dict__.get("__doc__") or "").params:
                 if text.arg_name in types:
                     found[text.arg_name] = (types[text.arg_name], text.description or "")
-    fixed = {"network", "size", "variant"}  # part of the experiment's name
+    fixed = {"network", "size"}  # part of the experiment's name
     return [
         (name, Annotated[kind | None, tyro.conf.arg(help=help_)], dataclasses.field(default=None))
         for name, (kind, help_) in found.items()

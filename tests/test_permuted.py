@@ -1,5 +1,7 @@
 """Permuted MNIST: what a task uses never changes again; verdicts and figures follow from what was measured."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -9,7 +11,6 @@ from modules_lib.claims import CLAIMS, judge
 from modules_lib.continual import learn, nothing_used
 from modules_lib.data import images
 from modules_lib.data.images import Images
-from modules_lib.experiments import preset, published_preset
 from modules_lib.experiments.permuted import PIXELS, Permuted, PermutedMNIST
 from modules_lib.figures import permuted as figures
 from modules_lib.masked import subnetwork
@@ -147,15 +148,15 @@ def test_a_network_without_a_free_weight_is_measured_and_does_not_crash():
 )
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        preset("permuted-equal", "laptop", **changes)
+        replace(PermutedMNIST.presets("equal")["laptop"], **changes)
 
 
 def test_the_paper_scale_is_appendix_e():
-    config = preset("permuted-equal", "paper")
+    config = PermutedMNIST.presets("equal")["paper"]
     assert (config.tasks, config.weight_steps, config.weight_lr, config.samples) == (10, 30_000, 1e-2, 8)
     assert config.mask_lr == 1e-2
     assert config.alpha == pytest.approx(1e-5) and config.hidden == (800, 800, 64)
-    assert preset("permuted-equal").hidden == config.hidden and published_preset("permuted-equal").tasks == 10
+    assert PermutedMNIST.presets("equal")["laptop"].hidden == config.hidden
     assert config.work() == 300_000 and sum(p.numel() for p in config.model().parameters()) == 1_320_714
 
 

@@ -12,7 +12,6 @@ from modules_lib.experiments.capacity import Capacity
 from modules_lib.experiments.cifar import RELEASED, LeaveOneOut
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
-from modules_lib.experiments.permuted import PermutedMNIST
 from modules_lib.experiments.scan import Splits
 from modules_lib.experiments.sweep import FACTORS, Sweep
 
@@ -29,9 +28,6 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "capacity-medium": Capacity.presets("medium"),
     "scan": Splits.presets(),
     "cifar10": LeaveOneOut.presets(),
-    "permuted-equal": PermutedMNIST.presets("equal"),
-    "permuted-half": PermutedMNIST.presets("half"),
-    "permuted-quarter": PermutedMNIST.presets("quarter"),
 }
 # Chapter -> the experiments whose runs it shows.
 CHAPTERS = {
@@ -46,7 +42,6 @@ CHAPTERS = {
 PUBLISHED: dict[str, dict[str, Any]] = {
     "sweep-small": {"factors": FACTORS},
     "sweep-large": {"factors": FACTORS},
-    **{f"permuted-{variant}": {"tasks": 10} for variant in ("equal", "half", "quarter")},
     "cifar10": {"removed": CLASSES, "factors": (1.0, RELEASED)},
 }
 

@@ -159,7 +159,7 @@ class PermutedMNIST(Config):
             F.cross_entropy,
             steps=self.weight_steps,
             alpha=self.alpha,
-            fresh=VARIANTS[self.variant],
+            fresh=VARIANTS[self.variant] if used.count() else self.start,  # at first there are no old ones to favour
             seed=seed,
             stage=stage,
             samples=self.samples,
