@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from modules_lib.data.scan import TRAIN_ACTIONS
 from modules_lib.experiments.scan import OUTPUT, TOKENS
-from modules_lib.figures.bars import GROUPS, PUBLISHED, bar_or_diamond, both, one_legend_entry_each
+from modules_lib.figures.bars import GROUPS, PUBLISHED, RUN, bar_or_diamond, both, one_legend_entry_each
 from modules_lib.figures.theme import AMBER, COLOURS, GREEN, GREY, Results, buttons, style
 from modules_lib.masks import Masks
 from modules_lib.measures import SPLITS, by_layer, outcome, plus_minus, removed_for_token, spread
@@ -54,12 +54,16 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
                 customdata=[plus_minus(*row) for row in summary.to_numpy()],
                 hovertemplate=f"%{{x}} actions: %{{customdata}} % exactly right<extra>{name}, {kind}</extra>",
             )
+    one_legend_entry_each(figure)
+    if both("scan", published, {}) and both("scan", {}, run):
+        line = {"color": GREY, "dash": "dot", "width": 2}
+        figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=RUN)
     figure.add_vline(TRAIN_ACTIONS + 1, line={"color": GREY, "dash": "dash", "width": 1})
     beyond = "beyond: only tested in the length split"
     figure.add_annotation(x=TRAIN_ACTIONS + 1.3, y=4, text=beyond, showarrow=False, xanchor="left", font_size=11)
     figure.update_yaxes(title="exactly right [%]", range=[0, 104])
     figure.update_xaxes(title={"text": "actions that a command asks for", "standoff": 5})
-    return style(one_legend_entry_each(figure), 420)
+    return style(figure, 420)
 
 
 def removed_per_token(published: Results, run: Results) -> go.Figure:
