@@ -92,13 +92,14 @@ def learn(
     Args:
         model: its free weights are drawn anew and trained; afterwards it holds what was learned.
         used: the weights of earlier tasks, which stay as they are.
-        cooldown: the last proportion of the steps, over which the rate falls to zero in a straight line.
+        lr, mask_lr: Adam's rates of the weights and of the logits; in the paper they are one.
+        cooldown: the last proportion of the steps, over which both rates fall to zero in a straight line.
         old, fresh: the first mask logits of used and of free weights (2 is a probability of 0.88, 0 of 0.5).
 
     Returns:
         the weights that the task uses.
     """
-    _start_anew(model, used, noise.key(seed, stage, "weights"))
+    _start_anew(model, used, noise.key(seed, stage, "weights")[0] % 2**31)
     masked = MaskedModel(model, samples, lambda name: True, seed=seed, stage=stage, fuse=fuse)
     taken = torch.cat([flatten(used[name]) for name in masked.shapes]).to(masked.logits.device)  # [N]
     with torch.no_grad():
@@ -111,9 +112,9 @@ def learn(
 
 
 @torch.no_grad()
-def _start_anew(model: nn.Module, used: Masks, key: tuple[int, int]) -> None:
-    """Draw the free weights again, as normal as Xavier's with the gain of ReLU; free biases become zero."""
-    generator = torch.Generator().manual_seed(key[0] % 2**31)
+def _start_anew(model: nn.Module, used: Masks, seed: int) -> None:
+    """Draw the free weights again, from Xavier's normal distribution with the gain of ReLU; free biases become zero."""
+    generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         new = torch.zeros(parameter.shape)
         if parameter.dim() > 1:

@@ -32,7 +32,7 @@ class NetworkConfig(Config):
         super().__post_init__()
         check_count("repeats", self.repeats)
         check_choice("network", self.network, self.NETWORKS)
-        object.__setattr__(self, "hidden", _check_hidden(self.hidden, same=self.network != "fnn"))
+        object.__setattr__(self, "hidden", check_hidden(self.hidden, same=self.network != "fnn"))
 
     def _network(self, inputs: int, outputs: int, steps: int) -> nn.Module:
         if self.network == "fnn":
@@ -50,7 +50,7 @@ class NetworkConfig(Config):
         return names | {"output.weight": "output"}
 
 
-def _check_hidden(hidden: Any, same: bool) -> tuple[int, ...]:
+def check_hidden(hidden: Any, same: bool = False) -> tuple[int, ...]:
     """The sizes of a network's layers, if they are such.
 
     Raises:

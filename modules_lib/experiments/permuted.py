@@ -21,6 +21,7 @@ from modules_lib.data import images
 from modules_lib.data.images import Images
 from modules_lib.device import device
 from modules_lib.experiments.config import Config
+from modules_lib.experiments.network import check_hidden
 from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
 from modules_lib.models import FNN
@@ -71,6 +72,7 @@ class PermutedMNIST(Config):
 
     Attributes:
         weight_steps: steps of each task, in which weights and masks are learned together.
+        cooldown: of both rates.
         mask_steps: none, since masks are learned in the weights' steps, at their own rate (in the paper the same).
         samples: the paper has eight here.
         variant: the first mask logits of free weights: "equal" to those of used ones (2), "half" (0) or "quarter" (-1).
@@ -91,7 +93,15 @@ class PermutedMNIST(Config):
         super().__post_init__()
         check_count("tasks (permutations)", self.tasks)
         check_choice("variant", self.variant, VARIANTS)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", check_hidden(self.hidden))
+        for name, only in {
+            "mask_steps": 1,
+            "start": 2.0,
+            "precision": "float32",
+            "weight_precision": "float32",
+        }.items():
+            if getattr(self, name) != only:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; here it is always {only!r}: leave it out.")
 
     @classmethod
     def presets(cls, variant: str) -> dict[str, Config]:
