@@ -18,16 +18,8 @@ from modules_lib.models import FNN
 from modules_lib.progress import Progress
 from tests.test_resume import Stopper
 
-SETTINGS = {
-    "steps": 30,
-    "alpha": 1e-3,
-    "fresh": 0.0,
-    "seed": 0,
-    "samples": 4,
-    "lr": 3e-2,
-    "mask_lr": 3e-2,
-    "cooldown": 0.6,
-}
+SETTINGS = {"steps": 30, "alpha": 1e-3, "fresh": 0.0, "seed": 0, "samples": 4, "lr": 3e-2, "mask_lr": 3e-2}
+SETTINGS |= {"cooldown": 0.6}
 
 
 def batch(step):

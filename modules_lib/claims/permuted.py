@@ -56,6 +56,5 @@ def mean_sharing(results: pd.DataFrame, first: int | None = None) -> pd.DataFram
 
 def mean_over_tasks(results: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
     """Seeds in rows, layers in columns; not available where it is not for one of the tasks."""
-    return sum((by_layer(results, task, metric) for task in tasks[1:]), by_layer(results, tasks[0], metric)) / len(
-        tasks
-    )
+    first, *rest = (by_layer(results, task, metric) for task in tasks)
+    return sum(rest, first) / len(tasks)

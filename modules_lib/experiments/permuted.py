@@ -29,6 +29,7 @@ from modules_lib.progress import Progress, Rows
 from modules_lib.training import worth_compiling
 
 VARIANTS = {"equal": 2.0, "half": 0.0, "quarter": -1.0}  # the first mask logits of free weights; of used ones 2
+ALWAYS = {"mask_steps": 1, "start": 2.0, "precision": "float32", "weight_precision": "float32"}
 PIXELS = 28 * 28
 
 
@@ -94,12 +95,7 @@ class PermutedMNIST(Config):
         check_count("tasks (permutations)", self.tasks)
         check_choice("variant", self.variant, VARIANTS)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        for name, only in {
-            "mask_steps": 1,
-            "start": 2.0,
-            "precision": "float32",
-            "weight_precision": "float32",
-        }.items():
+        for name, only in ALWAYS.items():
             if getattr(self, name) != only:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; here it is always {only!r}: leave it out.")
 

@@ -27,7 +27,7 @@ def reference(published: Results, run: Results) -> go.Figure:
     figure = go.Figure(go.Heatmap(**_cells(panels[0][1]), x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis"))
     choices: list[tuple] = [(name, {key: [v] for key, v in _cells(m).items()}, {}) for name, m in panels]
     axis = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "showscale": False}
-    return _square(figure, coloraxis=axis, updatemenus=[buttons(choices, y=1.02)])
+    return _square(figure, coloraxis=axis, updatemenus=[_menu(choices)])
 
 
 def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
@@ -41,8 +41,7 @@ def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
             choices.append((f"without {label}", {key: [value] for key, value in cells.items()}, {}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis"))
-    menu = buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
-    return _square(figure, coloraxis=_changes(), updatemenus=[menu])
+    return _square(figure, coloraxis=_changes(), updatemenus=[_menu(choices)])
 
 
 def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
@@ -152,6 +151,10 @@ def _said(name: str, other: str, mean: float, spread: float, was: float | None, 
     if was is None:
         return f"{name} taken for {other}: {plus_minus(mean, spread)} %"
     return f"{name} taken for {other}:<br>{was:.1f} % before, {now:.1f} % after<br>{plus_minus(mean, spread)} points"
+
+
+def _menu(choices: list[tuple]) -> dict:
+    return buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
 
 
 def _changes() -> dict:
