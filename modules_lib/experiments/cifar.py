@@ -67,7 +67,9 @@ class LeaveOneOut(Config):
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
         few: dict[str, Any] = {"removed": ("airplane", "cat", "truck")}
         return {
-            "smoke": cls(batch=32, weight_steps=40, mask_steps=10, removed=("airplane", "cat"), tested=500),
+            "smoke": cls(
+                batch=32, weight_steps=40, mask_steps=10, mask_lr=0.05, removed=("airplane", "cat"), tested=500
+            ),
             "laptop": cls(
                 batch=64,
                 weight_steps=2000,

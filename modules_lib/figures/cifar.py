@@ -25,9 +25,11 @@ def reference(published: Results, run: Results) -> go.Figure:
         for stage, name in (("full", "reference mask"), ("unmasked", "no mask"))
     ]
     figure = go.Figure(go.Heatmap(**_cells(panels[0][1]), x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis"))
-    choices: list[tuple] = [(name, {key: [v] for key, v in _cells(m).items()}, {}) for name, m in panels]
+    choices: list[tuple] = [
+        (name, {key: [v] for key, v in _cells(m).items()}, {"title.text": name}) for name, m in panels
+    ]
     axis = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "showscale": False}
-    return _square(figure, coloraxis=axis, updatemenus=[_menu(choices)])
+    return _square(figure, coloraxis=axis, updatemenus=[_menu(choices)], title=_title(choices))
 
 
 def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
@@ -38,10 +40,11 @@ def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
         for name in removed_classes(frame, factor):
             cells = _cells(confusions(frame, stage_with(name, factor)), before)
             label = name if kind == PUBLISHED else f"{name} ({kind})"
-            choices.append((f"without {label}", {key: [value] for key, value in cells.items()}, {}))
+            shown = f"without {label}"
+            choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis"))
-    return _square(figure, coloraxis=_changes(), updatemenus=[_menu(choices)])
+    return _square(figure, coloraxis=_changes(), updatemenus=[_menu(choices)], title=_title(choices))
 
 
 def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
@@ -155,6 +158,11 @@ def _said(name: str, other: str, mean: float, spread: float, was: float | None, 
 
 def _menu(choices: list[tuple]) -> dict:
     return buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
+
+
+def _title(choices: list[tuple]) -> dict:
+    """What is shown first; menus change it along with what they show."""
+    return {"text": choices[0][2]["title.text"], "x": 1, "xanchor": "right", "y": 0.97, "font": {"size": 13}}
 
 
 def _changes() -> dict:

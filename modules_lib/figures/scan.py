@@ -124,14 +124,16 @@ def output_map(masks: Mapping[str, Masks], first: str = "add-jump") -> go.Figure
         marker = {"symbol": "square", "size": 12, "color": colour, "line": {"width": 1, "color": GREY}}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
     order = [first, *(split for split in SPLITS if split != first)]
-    choices: list[tuple] = [
-        (SPLITS[s], {"z": [kinds[s].tolist()], "customdata": [_words(kinds[s])]}, {"yaxis.ticktext": parts[s]}, [0])
-        for s in order
-    ]
+    choices: list[tuple] = []
+    for split in order:
+        traces = {"z": [kinds[split].tolist()], "customdata": [_words(kinds[split])]}
+        layout = {"yaxis.ticktext": parts[split], "title.text": f"mask: {SPLITS[split]}"}
+        choices.append((SPLITS[split], traces, layout, [0]))
     figure.update_yaxes(autorange="reversed", tickvals=rows, ticktext=parts[first], title="token, part removed")
     figure.update_xaxes(title={"text": "unit of the decoder's last layer", "standoff": 5}, showgrid=False)
     margin = {"l": 130, "r": 20, "t": 70, "b": 60}
-    return style(figure, 380, updatemenus=[buttons(choices, y=1.04)], margin=margin)
+    title = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.95, "font": {"size": 13}}
+    return style(figure, 380, updatemenus=[buttons(choices, y=1.04)], margin=margin, title=title)
 
 
 def token_name(token: str) -> str:
