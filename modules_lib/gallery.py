@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
-import numpy as np
 from IPython.display import display
 from PIL import Image
 from torch import Tensor, nn
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 from modules_lib.data.images import CLASSES, Images
 from modules_lib.experiments.cifar import confusion, predictions
 from modules_lib.figures import cifar as figures
+from modules_lib.figures.maskmap import png_address
 from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
 
@@ -56,7 +54,8 @@ class Gallery:
 
     def _tile(self, name: str, index: int) -> str:
         taken = CLASSES[int(self.after[name][index])]
-        source = _png(self.data.images[index])
+        pixels = self.data.images[index].cpu().permute(1, 2, 0).contiguous()  # [height, width, 3]
+        source = png_address(Image.fromarray(pixels.numpy()), optimize=True)
         alternative = f"image {index}, {name}, taken for {taken}"
         return f'<span style="{TILE}"><img src="{source}" alt="{alternative}" style="{PICTURE}">→ {taken}</span>'
 
@@ -105,10 +104,3 @@ def without(masks: Mapping[str, Masks], names: Sequence[str]) -> Masks:
     for name in names:
         rest = rest & masks[name]
     return rest
-
-
-def _png(image: Tensor) -> str:
-    """uint8 [3, height, width] -> an address of its own."""
-    data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.cpu().permute(1, 2, 0).numpy())).save(data, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -96,11 +96,21 @@ def true_positive_drops(results: pd.DataFrame, factor: float = 1.0) -> np.ndarra
     return np.stack([whole - np.diagonal(confusions(results, stage), axis1=1, axis2=2) for stage in stages], 1)
 
 
+def own_and_others(results: pd.DataFrame, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """[seeds, removed class] each: its own drop, and how far the other classes' rates change on average, either way."""
+    drops = true_positive_drops(results, factor)
+    own = np.stack([drops[:, i, CLASSES.index(c)] for i, c in enumerate(removed_classes(results, factor))], 1)
+    return own, (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
+
+
+def task_number(task: str) -> int:
+    """``task-3`` -> 3."""
+    return int(task.removeprefix("task-"))
+
+
 def tasks_learned(results: pd.DataFrame) -> list[str]:
     """The tasks of permuted MNIST, in the order of learning."""
-    return sorted(
-        {stage for stage in results["stage"] if stage.startswith("task-")}, key=lambda name: int(name.split("-")[1])
-    )
+    return sorted({stage for stage in results["stage"] if stage.startswith("task-")}, key=task_number)
 
 
 def factors(results: pd.DataFrame) -> list[float]:

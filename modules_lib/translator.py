@@ -10,6 +10,7 @@ from IPython.display import display
 
 from modules_lib.data.scan import Scan, answers, interpret, spell
 from modules_lib.device import device
+from modules_lib.figures.theme import count
 from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
 from modules_lib.seq2seq import EncoderDecoder
@@ -117,8 +118,8 @@ class Translations:
         failing = [i for i, one in enumerate(self.translations) if one.correct() < len(one.answers)]
         parts = [
             f"<details{' open' if i == (failing or [0])[0] else ''}><summary><b>{html.escape(one.command)}</b> "
-            f"<small>({_actions(len(one.right))}; {one.correct()} of {len(one.answers)} networks are right)</small>"
-            f"</summary>{one.html()}</details>"
+            f"<small>({count(len(one.right), 'action')}; {one.correct()} of {len(one.answers)} networks are right)"
+            f"</small></summary>{one.html()}</details>"
             for i, one in enumerate(self.translations)
         ]
         return {"text/plain": "\n\n".join(map(str, self.translations)), "text/html": "".join(parts)}
@@ -160,7 +161,3 @@ def _short(action: str) -> str:
 
 def _cell(text: str) -> str:
     return f"<td {TOP}>{text}</td>"
-
-
-def _actions(count: int) -> str:
-    return f"{count} action{'' if count == 1 else 's'}"

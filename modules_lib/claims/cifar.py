@@ -7,7 +7,7 @@ import pandas as pd
 
 from modules_lib.claims.statement import Statement
 from modules_lib.data.images import CLASSES
-from modules_lib.measures import by_layer, confusions, removed_classes, stage_with, true_positive_drops
+from modules_lib.measures import by_layer, confusions, own_and_others, removed_classes, stage_with
 
 FEW, FALL, EACH, HARDLY = 0.20, 0.20, 0.10, 0.05  # of weights; of true-positive rates
 PAPERS = (0.4, 0.6)  # the fall that the paper reports
@@ -25,9 +25,7 @@ def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.
     removed = pd.DataFrame(
         {c: by_layer(frame, stage_with(c, factor), "removed")["total"] / reference for c in classes}
     ).mean(axis=1)
-    drops = true_positive_drops(frame, factor)  # [seeds, removed, class]
-    own = np.stack([drops[:, i, CLASSES.index(c)] for i, c in enumerate(classes)], 1)  # [seeds, removed]
-    others = (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
+    own, others = own_and_others(frame, factor)  # [seeds, removed]
     seeds, (low, high) = removed.index, PAPERS
     fall, least, rest = (pd.Series(v, seeds) for v in (own.mean(1), own.min(1), others.mean(1)))
     return [

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules_lib.checks import check_count, check_number
+from modules_lib.checks import check_choice, check_count, check_number
 from modules_lib.data import images
 from modules_lib.data.images import CLASSES, Images, label_of
 from modules_lib.device import device
@@ -153,9 +153,7 @@ class LeaveOneOut(Config):
             ValueError: there is no such stage.
         """
         known = {stage_with(name, f): (name, f) for f in self.factors for name in (*CONTROLS, *self.removed)}
-        if stage not in known:
-            raise ValueError(f"Unknown stage {stage!r}; it must be one of {', '.join(known)}.")
-        return known[stage]
+        return known[check_choice("stage", stage, known)]
 
 
 def _classifier(masks: Masks) -> Masks:

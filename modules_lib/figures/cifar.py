@@ -14,7 +14,7 @@ from modules_lib.data.images import CLASSES
 from modules_lib.experiments.cifar import RELEASED
 from modules_lib.figures.bars import GROUPS, PUBLISHED, bar_or_diamond, both, one_legend_entry_each
 from modules_lib.figures.theme import BLUE, DIVERGING, GREY, ORANGE, SEQUENTIAL, SKY, Results, buttons, style
-from modules_lib.measures import by_layer, confusions, plus_minus, removed_classes, stage_with, true_positive_drops
+from modules_lib.measures import by_layer, confusions, own_and_others, plus_minus, removed_classes, stage_with
 
 
 def reference(published: Results, run: Results) -> go.Figure:
@@ -88,12 +88,10 @@ def drops(published: Results, run: Results) -> go.Figure:
             names = removed_classes(frame, factor)
             if not names:
                 continue
-            fall = 100 * true_positive_drops(frame, factor)  # [seeds, removed, class]
-            own = np.stack([fall[:, i, CLASSES.index(name)] for i, name in enumerate(names)], 1)
-            others = (np.abs(fall).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
+            own, others = own_and_others(frame, factor)  # [seeds, removed]
             at = "the paper's beta" if factor == 1 else f"{factor:g} times that, as released"
             for values, of, colour in ((own, "its own", colours[0]), (others, "others, either way", colours[1])):
-                table = pd.DataFrame(values, columns=names)
+                table = pd.DataFrame(100 * values, columns=names)
                 figure.add_trace(bar_or_diamond(table, kind, f"{of}: {at}", colour, "points", 1))
     figure.update_yaxes(title="true-positive rate lost [points]")
     figure.update_xaxes(title={"text": "class whose weights are gone", "standoff": 5})

@@ -102,13 +102,13 @@ class _Layer:
         shares = self.counts[..., :3] / sizes  # of the three kinds that are kept
         fullest = max(shares.sum(-1).max(), 1e-9)
         mixed = shares / fullest @ (self.palette[:3] - self.palette[3]) + self.palette[3]
-        return _png(Image.fromarray(mixed.round().astype(np.uint8), "RGB"))
+        return png_address(Image.fromarray(mixed.round().astype(np.uint8), "RGB"))
 
     def weights(self) -> str:
         """One pixel a weight."""
         image = Image.fromarray(self.kinds, "P")
         image.putpalette(self.palette.flatten().tolist())
-        return _png(image, bits=2)
+        return png_address(image, bits=2)
 
     def place(self) -> dict:
         common = {"xref": "x", "yref": "y", "sizing": "stretch", "layer": "below", "xanchor": "left", "yanchor": "top"}
@@ -152,7 +152,8 @@ def _centre(first: int, end: int) -> float:
     return float(first + end - 1) / 2
 
 
-def _png(image: Image.Image, **options: int) -> str:
+def png_address(image: Image.Image, **options: int) -> str:
+    """The image itself as an address, for pages that need no other file."""
     data = io.BytesIO()
     image.save(data, "PNG", **options)
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -20,7 +20,7 @@ from modules_lib.figures.theme import (
     slider,
     style,
 )
-from modules_lib.measures import by_layer, outcome, plus_minus, spread, tasks_learned
+from modules_lib.measures import by_layer, outcome, plus_minus, spread, task_number, tasks_learned
 
 VARIANTS = {
     "equal": "new weights as likely as old (0.88)",
@@ -41,7 +41,7 @@ def sharing(published: Results, run: Results) -> go.Figure:
                 values = 100 * by_layer(frame, task, "sharing")
                 figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[variant], "% in use before", 1))
                 shown.append(task)
-    tasks = sorted(set(shown), key=lambda task: int(task.split("-")[1]))
+    tasks = sorted(set(shown), key=task_number)
     one_legend_entry_each(figure)
     for trace, task in zip(figure.data, shown, strict=False):
         trace.visible, trace.showlegend = task == tasks[0], trace.type == "bar" or not published
@@ -51,7 +51,7 @@ def sharing(published: Results, run: Results) -> go.Figure:
     figure.add_scatter(x=layers, y=[0, 100, 100, 100], mode="markers", marker=marker, name=ideal, hoverinfo="name")
     rest = [True] * (len(figure.data) - len(shown))
     steps = [
-        {"label": task.split("-")[1], "method": "restyle", "args": [{"visible": [t == task for t in shown] + rest}]}
+        {"label": str(task_number(task)), "method": "restyle", "args": [{"visible": [t == task for t in shown] + rest}]}
         for task in tasks
     ]
     figure.update_yaxes(title="in use before [%]", range=[0, 106])
@@ -90,7 +90,7 @@ def accuracies(published: Results, run: Results) -> go.Figure:
                 "text": [[["" if pd.isna(mean) else f"{mean:.1f}" for mean, _ in row] for row in rows]],
                 "customdata": [[[said for _, said in row] for row in rows]],
                 "x": [[task.replace("-", " ") for task in tasks]],
-                "y": [[f"after {task.split('-')[1]}" for task in tasks]],
+                "y": [[f"after {task_number(task)}" for task in tasks]],
             }
             choices.append((f"{variant}, {kind}", cells, {}))
     first = {name: value for name, [value] in choices[0][1].items()}
@@ -115,7 +115,7 @@ def _line(values: pd.DataFrame, name: str, colour: str, unit: str) -> go.Scatter
     """Seeds in rows, tasks in columns."""
     summary = spread(values)
     return go.Scatter(
-        x=[int(task.split("-")[1]) for task in summary.index],
+        x=[task_number(task) for task in summary.index],
         y=summary["mean"],
         error_y={"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
         mode="lines+markers",
