@@ -12,6 +12,7 @@ from modules_lib.experiments.capacity import Capacity
 from modules_lib.experiments.cifar import RELEASED, LeaveOneOut
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
+from modules_lib.experiments.permuted import VARIANTS, PermutedMNIST
 from modules_lib.experiments.scan import Splits
 from modules_lib.experiments.sweep import FACTORS, Sweep
 
@@ -28,6 +29,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "capacity-medium": Capacity.presets("medium"),
     "scan": Splits.presets(),
     "cifar10": LeaveOneOut.presets(),
+    **{f"permuted-{variant}": PermutedMNIST.presets(variant) for variant in VARIANTS},
 }
 # Chapter -> the experiments whose runs it shows.
 CHAPTERS = {
@@ -36,6 +38,7 @@ CHAPTERS = {
     "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium"),
     "scan": ("scan",),
     "cifar10": ("cifar10",),
+    "permuted": tuple(f"permuted-{variant}" for variant in VARIANTS),
 }
 
 # What published runs of the laptop scale have more of.
@@ -43,6 +46,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "sweep-small": {"factors": FACTORS},
     "sweep-large": {"factors": FACTORS},
     "cifar10": {"removed": CLASSES, "factors": (1.0, RELEASED)},
+    **{f"permuted-{variant}": {"tasks": 10} for variant in VARIANTS},
 }
 
 

@@ -102,10 +102,10 @@ class PermutedMNIST(Config):
     @classmethod
     def presets(cls, variant: str) -> dict[str, Config]:
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
-        few: dict[str, Any] = {"variant": variant, "tasks": 4}
+        few: dict[str, Any] = {"variant": variant, "tasks": 3}
         return {
-            "smoke": cls(weight_steps=15, hidden=(40, 40, 16), **few | {"tasks": 3}),
-            "laptop": cls(weight_steps=500, weight_lr=2e-3, cooldown=0.3, mask_lr=1.5e-2, **few),
+            "smoke": cls(weight_steps=15, hidden=(40, 40, 16), **few),
+            "laptop": cls(weight_steps=700, weight_lr=2e-3, cooldown=0.3, mask_lr=5e-2, **few),
             "paper": cls(variant=variant),
         }
 

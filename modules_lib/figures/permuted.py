@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from modules_lib.figures.bars import GROUPS, bar_or_diamond, both, one_legend_entry_each
 from modules_lib.figures.theme import (
+    AMBER,
     BLUE,
     GREEN,
     GREY,
@@ -15,6 +16,7 @@ from modules_lib.figures.theme import (
     PURPLE,
     SEQUENTIAL,
     SKY,
+    WINE,
     Results,
     buttons,
     slider,
@@ -28,7 +30,7 @@ VARIANTS = {
     "quarter": "new weights at 0.27",
 }
 COLOURS = {"equal": BLUE, "half": ORANGE, "quarter": PURPLE}
-LAYERS = {"input": BLUE, "hidden 1": SKY, "hidden 2": ORANGE, "output": PURPLE, "total": GREY}
+LAYERS = {"input": SKY, "hidden 1": GREEN, "hidden 2": AMBER, "output": WINE, "total": GREY}
 
 
 def sharing(published: Results, run: Results) -> go.Figure:
@@ -48,7 +50,18 @@ def sharing(published: Results, run: Results) -> go.Figure:
     marker = {"symbol": "line-ew", "size": 70, "line": {"width": 2.5, "color": GREEN}}
     layers = ["input", "hidden 1", "hidden 2", "output"]
     ideal = "ideal: only the first layer is new"
-    figure.add_scatter(x=layers, y=[0, 100, 100, 100], mode="markers", marker=marker, name=ideal, hoverinfo="name")
+    middle = sorted(
+        {trace.offsetgroup for trace in figure.data if trace.offsetgroup}, key=list(VARIANTS.values()).index
+    )
+    figure.add_scatter(
+        x=layers,
+        y=[0, 100, 100, 100],
+        mode="markers",
+        marker=marker,
+        name=ideal,
+        hoverinfo="name",
+        offsetgroup=middle[len(middle) // 2],
+    )
     rest = [True] * (len(figure.data) - len(shown))
     steps = [
         {"label": str(task_number(task)), "method": "restyle", "args": [{"visible": [t == task for t in shown] + rest}]}
@@ -120,6 +133,7 @@ def _line(values: pd.DataFrame, name: str, colour: str, unit: str) -> go.Scatter
         error_y={"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
         mode="lines+markers",
         name=name,
+        legendgroup=name,
         line={"color": colour, "width": 2},
         customdata=[plus_minus(*row) for row in summary.to_numpy()],
         hovertemplate=f"after task %{{x}}: %{{customdata}} {unit}<extra>{name}</extra>",

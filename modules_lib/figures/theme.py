@@ -12,6 +12,7 @@ from modules_lib.measures import PAIRS
 # M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
 SKY, PURPLE, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
+WINE = "#882255"  # P. Tol, "Colour schemes" (2021), where one more is needed
 COLOURS = {
     "full": GREEN,
     "add": BLUE,
