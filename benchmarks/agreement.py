@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from benchmarks.plain import PlainMaskedModel, plain_step
 from modules_lib import noise
+from modules_lib.comparing import sharing
 from modules_lib.data import arithmetic
 from modules_lib.execute import execute
 from modules_lib.experiments import preset
 from modules_lib.experiments.addmul import AddMul
-from modules_lib.masks import Masks, sharing
+from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.provenance import commit, provenance_of_machine
 from modules_lib.results import results_folder

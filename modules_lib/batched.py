@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from modules_lib.fused import maybe_fused
-from modules_lib.sampling import draw_masked, logit_gradient, piece, weight_gradient
+from modules_lib.samplers import GumbelSigmoid, Sampler
+from modules_lib.sampling import draw_masked, piece
 
 # Masked weights of all samples in a block. 8 MB of bfloat16; a core's share of the last cache is some megabytes.
 BLOCK = 4_000_000
@@ -43,19 +44,20 @@ class Draw:
     keys: Tensor
     samples: int
     fuse: bool
+    sampler: type[Sampler] = GumbelSigmoid
     gradients: dict[Callable[..., None], Tensor] = field(default_factory=dict)  # kernel -> [N]
     backward: int = -1  # which backward pass they are of
     reached: dict[int, int] = field(default_factory=dict)  # where gradients have come: first position -> size
 
     def masked(self, start: int, size: int) -> Tensor:
         """[K, size]: the masked weights from a position on."""
-        return draw_masked(self.logits, self.weights, self.keys, self.samples, start, size, self.fuse)
+        return draw_masked(self.logits, self.weights, self.keys, self.samples, start, size, self.fuse, self.sampler)
 
     def add_gradient(self, start: int, grads: Tensor) -> None:
         """Take in the gradients [K, size] of :meth:`masked`."""
         if self.backward != (now := torch._C._current_graph_task_id()):
             self.backward, self.gradients, self.reached = now, {}, {}  # an earlier pass may not have come to its end
-        wanted = {logit_gradient: self.logits, weight_gradient: self.weights}
+        wanted = {self.sampler.logit_gradient: self.logits, self.sampler.weight_gradient: self.weights}
         at, logits, weights = piece(start, grads.shape[1], self.logits, self.weights)
         again = start in self.reached  # a layer that the model uses twice
         for kernel, leaf in wanted.items():
@@ -92,8 +94,8 @@ class _Open(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *_: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
-        gradients = ctx.draw.take_gradients()
-        return gradients.get(logit_gradient), gradients.get(weight_gradient), None, None
+        gradients, sampler = ctx.draw.take_gradients(), ctx.draw.sampler
+        return gradients.get(sampler.logit_gradient), gradients.get(sampler.weight_gradient), None, None
 
 
 class _MaskedLinear(torch.autograd.Function):

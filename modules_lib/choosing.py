@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from modules_lib.checks import check_count, check_number
 from modules_lib.masked import MaskedModel, Where, subnetwork
 from modules_lib.masks import Masks
+from modules_lib.samplers import Sampler
 from modules_lib.training import Batch, Loss, mask_steps, worth_compiling
 
 Accuracy = Callable[[nn.Module], float]  # of a model on the full task
@@ -63,6 +64,7 @@ def choose_alpha(
     where: Where | None = None,
     seed: int = 0,
     precision: str = "float32",
+    sampler: str | type[Sampler] = "gumbel-sigmoid",
     patience: int | None = 3,
     progress: bool = True,
 ) -> Choice:
@@ -81,7 +83,7 @@ def choose_alpha(
         limit: the search ends there if nothing has failed.
         refinements: how many times the gap between the last that held and the first that failed is halved, on the
             logarithmic scale.
-        steps, lr, clip, samples, where, seed, precision: of mask training.
+        steps, lr, clip, samples, where, seed, precision, sampler: of mask training.
         patience: how many times; None trains every mask to its end.
         progress: show a bar for each alpha.
 
@@ -103,6 +105,7 @@ def choose_alpha(
             seed=seed,
             stage=f"alpha {alpha:g}",
             precision=precision,
+            sampler=sampler,
             fuse=worth_compiling(steps),
         )
         training = mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)

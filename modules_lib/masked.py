@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from modules_lib.batched import BatchedLinear, Draw
-from modules_lib.checks import check_choice, check_count, check_slices
+from modules_lib.checks import check_choice, check_count
 from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.noise import mask_keys
+from modules_lib.samplers import Sampler, sampler_of
 from modules_lib.sampling import flatten, mask_weights, unflatten
+from modules_lib.trees import agree, join, map_tensors, random_like, slices, tensors, to_float32
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
 WORTH_FUSING = 400_000
@@ -56,9 +58,12 @@ class MaskedModel(nn.Module):
             size. The masks are the same. The process then keeps the memory that is freed, for the next step.
         batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
             None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice.
+        sampler: how mask samples follow from logits: "gumbel-sigmoid" (the paper's), "hard-concrete",
+            "straight-through", or a class of your own (:mod:`modules_lib.samplers`).
 
     Raises:
-        ValueError: samples is not a whole number of at least 1, or no parameter is selected.
+        ValueError: samples is not a whole number of at least 1, no parameter is selected, or the model's parameters
+            have no values yet.
     """
 
     weights: Tensor
@@ -76,10 +81,12 @@ class MaskedModel(nn.Module):
         precision: str = "float32",
         fuse: bool | None = None,
         batched: bool | None = None,
+        sampler: str | type[Sampler] = "gumbel-sigmoid",
     ):
         super().__init__()
         check_count("samples", samples)
         self.compute = product_type(precision)
+        _check_initialized(model)
         where = where or weights_only(model)
         chosen = {name: parameter for name, parameter in model.named_parameters() if where(name)}
         if not chosen:
@@ -90,6 +97,7 @@ class MaskedModel(nn.Module):
         # Not registered as a submodule: parameters() must give the logits alone.
         self.__dict__["model"] = model.eval()
         self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
+        self.sampler = sampler_of(sampler)
         self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
         self.sizes = [parameter.numel() for parameter in chosen.values()]
         flat = torch.cat([flatten(p.detach()) for p in chosen.values()])
@@ -101,59 +109,64 @@ class MaskedModel(nn.Module):
         if self.fuse:
             keep_freed_memory()
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """The model's outputs, batch first. Every call draws K new masks from the noise of the next step.
 
         Args:
-            inputs: tensors [batch, ...], or tuples, lists and dicts of them; slice k of each goes under mask k.
+            inputs, named: the model's arguments: tensors [batch, ...], or tuples, lists and dicts of them; slice k of
+                each goes under mask k. What holds no tensor is given to every slice as it is.
 
         Raises:
             ValueError: the batch is not divisible by K.
         """
-        inputs = map_tensors(self._cast, inputs)
-        slices = _slices(inputs, self.samples)
+        arguments = map_tensors(self._cast, (inputs, named))
+        if next(tensors(arguments), None) is None:
+            raise ValueError(
+                "There is no tensor among the model's arguments; each needs the batch as its first dimension."
+            )
+        parts = slices(arguments, self.samples)
         if self.batched is None:
-            self.batched = self._runs_batched(inputs)
+            self.batched = self._runs_batched(arguments)
         keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
-        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse)
-        outputs = self._at_once(draw, inputs) if self.batched else self._by_slices(draw, slices)
+        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler)
+        outputs = self._at_once(draw, arguments) if self.batched else self._by_slices(draw, parts)
         return outputs if self.compute is None else map_tensors(to_float32, outputs)
 
-    def _by_slices(self, draw: Draw, slices: list[Any]) -> Any:
+    def _by_slices(self, draw: Draw, parts: list[Any]) -> Any:
         shapes = list(self.shapes.values())
-        samples = mask_weights(draw.logits, draw.weights, draw.keys, draw.samples, shapes, draw.fuse)
+        samples = mask_weights(draw.logits, draw.weights, draw.keys, draw.samples, shapes, draw.fuse, draw.sampler)
         frozen = self._frozen()
         with _recurrence_with_gradient(self.model):
             outputs = [
-                functional_call(self.model, frozen | dict(zip(self.shapes, sample, strict=True)), part)
-                for sample, part in zip(samples, slices, strict=True)
+                functional_call(self.model, frozen | dict(zip(self.shapes, sample, strict=True)), inputs, named)
+                for sample, (inputs, named) in zip(samples, parts, strict=True)
             ]
-        return _join(outputs)
+        return join(outputs)
 
-    def _at_once(self, draw: Draw, inputs: Any) -> Any:
-        linear = BatchedLinear(draw, list(self.shapes.values()), batch=len(_first_tensor(inputs)))
+    def _at_once(self, draw: Draw, arguments: Any) -> Any:
+        linear = BatchedLinear(draw, list(self.shapes.values()), batch=len(next(tensors(arguments))))
         with _recurrence_with_gradient(self.model), linear as placeholders:
             weights = dict(zip(self.shapes, placeholders, strict=True))
-            return functional_call(self.model, self._frozen() | weights, inputs)
+            return functional_call(self.model, self._frozen() | weights, *arguments)
 
     @torch.no_grad()
-    def _runs_batched(self, inputs: Any) -> bool:
+    def _runs_batched(self, arguments: Any) -> bool:
         """Whether one pass over a whole batch gives what the slices give.
 
         Tried in the model's own precision on random rows, with masks that keep every other weight. What differs must
         be far less than what the masks change.
         """
         generator = torch.Generator(device=self.logits.device).manual_seed(0)
-        inputs = map_tensors(lambda tensor: _random_like(tensor, generator), inputs)
+        arguments = random_like(arguments, generator)
         weights = torch.cat([flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes])
         even = torch.zeros_like(self.logits)
         compute, self.compute = self.compute, None
         try:
             keys = [mask_keys("try", i, samples=self.samples, device=even.device) for i in range(2)]
             draws = [Draw(even, weights, key, self.samples, self.fuse) for key in keys]
-            at_once = self._at_once(draws[0], inputs)
-            return _agree(at_once, *(self._by_slices(draw, _slices(inputs, self.samples)) for draw in draws))
+            at_once = self._at_once(draws[0], arguments)
+            return agree(at_once, *(self._by_slices(draw, slices(arguments, self.samples)) for draw in draws))
         except Exception:  # whatever it is, slice by slice it works, or fails with the model's own message
             return False
         finally:
@@ -196,6 +209,15 @@ class MaskedModel(nn.Module):
     def probabilities(self) -> dict[str, Tensor]:
         """The probability of each weight to be kept, by parameter name."""
         return self._named(torch.sigmoid(self.logits.detach()))
+
+
+def _check_initialized(model: nn.Module) -> None:
+    for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(
+                f"{name} has no values yet, since the model has lazily initialised modules; run it once on a batch "
+                "and train it first."
+            )
 
 
 def product_type(precision: str) -> torch.dtype | None:
@@ -243,77 +265,3 @@ def subnetwork(model: Network, masks: Masks) -> Network:
             if name in masks:
                 parameter.mul_(masks[name].to(parameter.device))
     return result
-
-
-def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """Apply a function to every tensor of a nested structure of tuples, lists and dicts."""
-    if isinstance(tree, Tensor):
-        return function(tree)
-    if isinstance(tree, dict):
-        return {name: map_tensors(function, value) for name, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        return type(tree)(map_tensors(function, value) for value in tree)
-    return tree
-
-
-def to_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-
-
-def _agree(ours: Any, theirs: Any, others: Any) -> bool:
-    """Whether ours are theirs but for rounding, which is far less than how the outputs under other masks differ."""
-    if isinstance(theirs, Tensor):
-        if not isinstance(ours, Tensor) or ours.shape != theirs.shape:
-            return False
-        change, rounding = (theirs - others).abs().max().float(), (ours - theirs).abs().max().float()
-        tolerance = 1e-3 if theirs.dtype in (torch.float32, torch.float64) else 5e-2
-        return bool((rounding <= tolerance * change) & (change > 0))
-    if isinstance(theirs, dict):
-        return all(_agree(ours[name], value, others[name]) for name, value in theirs.items())
-    if isinstance(theirs, tuple | list):
-        return all(map(_agree, ours, theirs, others))
-    return True
-
-
-def _random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Random numbers for numbers; what may be an index stays."""
-    if not tensor.is_floating_point():
-        return tensor
-    kind = torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
-    return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=kind)
-
-
-def _first_tensor(tree: Any) -> Tensor:
-    """The first tensor of a nested structure, which tells the size of the batch."""
-    if isinstance(tree, Tensor):
-        return tree
-    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ()
-    found = [_first_tensor(part) for part in parts if isinstance(part, Tensor | dict | tuple | list)]
-    if not found:
-        raise ValueError("There is no tensor among the model's inputs; each needs the batch as its first dimension.")
-    return found[0]
-
-
-def _slices(tree: Any, count: int) -> list[Any]:
-    """Cut every tensor of a nested structure into ``count`` equal slices of its first dimension."""
-    if isinstance(tree, Tensor):
-        check_slices(len(tree), count)
-        return list(tree.chunk(count))
-    if isinstance(tree, dict):
-        parts = {name: _slices(value, count) for name, value in tree.items()}
-        return [{name: part[i] for name, part in parts.items()} for i in range(count)]
-    if isinstance(tree, tuple | list):
-        return [type(tree)(part) for part in zip(*(_slices(value, count) for value in tree), strict=True)]
-    return [tree] * count
-
-
-def _join(outputs: list[Any]) -> Any:
-    """Put the slices' outputs together again, tensor by tensor."""
-    first = outputs[0]
-    if isinstance(first, Tensor):
-        return torch.cat(outputs)
-    if isinstance(first, dict):
-        return {name: _join([output[name] for output in outputs]) for name in first}
-    if isinstance(first, tuple | list):
-        return type(first)(_join(list(parts)) for parts in zip(*outputs, strict=True))
-    return first

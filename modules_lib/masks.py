@@ -1,18 +1,19 @@
-"""Masks: which weights of a network are kept, as named boolean tensors, and how masks compare (appendix B.1)."""
+"""Masks: which weights of a network are kept, as named boolean tensors, of one task or of several."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+
+from modules_lib import maskfiles
+
+if TYPE_CHECKING:
+    from modules_lib.choosing import Choice
 
 
 class Masks(Mapping[str, Tensor]):
@@ -88,19 +89,13 @@ class Masks(Mapping[str, Tensor]):
         return list(self.values()) if name is None else [self[name]]
 
     def save(self, path: str | Path, model: nn.Module | None = None) -> None:
-        """Write the masks as a safetensors file with eight weights a byte.
+        """Write the masks as a safetensors file with eight weights a byte (:mod:`modules_lib.maskfiles`).
 
         Args:
             path: the file; it appears whole or not at all.
             model: the model the masks were trained on; :meth:`load` then refuses them for any other weights.
         """
-        packed = {name: torch.from_numpy(np.packbits(tensor.numpy().ravel())) for name, tensor in self.items()}
-        about = {"version": 1, "shapes": self.shapes(), "model": fingerprint(model) if model is not None else None}
-        # One entry, since the order of several is not the same from one file to the next.
-        metadata = {"modules_lib masks": json.dumps(about)}
-        partial = Path(path).with_name(Path(path).name + ".part")
-        partial.write_bytes(to_safetensors(packed, metadata))
-        partial.replace(path)
+        maskfiles.write(path, {"": self}, model, None)
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Masks:
@@ -112,76 +107,39 @@ class Masks(Mapping[str, Tensor]):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, holds no masks, or was made for another model.
+            ValueError: the file is damaged, holds no masks, or several tasks' masks, or was made for another model.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if "modules_lib masks" not in metadata:
-                    raise ValueError(f"{path} holds no masks of this library; Masks.save writes such files.")
-                about = json.loads(metadata["modules_lib masks"])
-                shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
-                tensors = {name: _unpack(file.get_tensor(name), shape) for name, shape in shapes.items()}
-        except (SafetensorError, KeyError, json.JSONDecodeError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it and make the masks again.") from error
-        if model is not None:
-            _check_fits(path, shapes, about["model"], model)
+        tasks, _ = maskfiles.read(path, model)
+        if len(tasks) > 1:
+            raise ValueError(
+                f"{path} holds the masks of {len(tasks)} tasks ({', '.join(tasks)}); read it with TaskMasks.load."
+            )
+        [tensors] = tasks.values()
         return cls(tensors)
 
 
-def _unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if packed.dtype != torch.uint8 or packed.numel() != -(-math.prod(shape) // 8):
-        raise KeyError(f"a mask of shape {shape} is not there in full")
-    bits = np.unpackbits(packed.numpy(), count=math.prod(shape))
-    return torch.from_numpy(bits.astype(bool)).reshape(shape)
+class TaskMasks(dict[str, Masks]):
+    """The masks of several tasks of one model, by name, as :func:`modules_lib.find_masks` returns them.
+
+    Attributes:
+        alpha: the penalty on each logit that they were trained with, if known.
+        choice: what alpha was chosen from, where it was chosen by the rule.
+    """
+
+    def __init__(self, masks: Mapping[str, Masks], alpha: float | None = None, choice: Choice | None = None):
+        super().__init__(masks)
+        self.alpha, self.choice = alpha, choice
+
+    def save(self, path: str | Path, model: nn.Module | None = None) -> None:
+        """Write all masks into one file, as :meth:`Masks.save` writes one."""
+        maskfiles.write(path, self, model, self.alpha)
+
+    @classmethod
+    def load(cls, path: str | Path, model: nn.Module | None = None) -> TaskMasks:
+        """Read what :meth:`save` wrote; refuses what :meth:`Masks.load` refuses."""
+        tasks, alpha = maskfiles.read(path, model)
+        return cls({task: Masks(tensors) for task, tensors in tasks.items()}, alpha)
 
 
 def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()) or "no tensors"
-
-
-def _check_fits(path: str | Path, shapes: dict[str, tuple[int, ...]], trained_on: str | None, model: nn.Module) -> None:
-    own = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    for name, shape in shapes.items():
-        if own.get(name) != shape:
-            found = f"{name} of shape {own[name]}" if name in own else f"no parameter {name}"
-            raise ValueError(
-                f"{path} holds masks for another model: it masks {name} of shape {shape}, this model has {found}; "
-                "load it with the model it was trained on."
-            )
-    if trained_on is not None and trained_on != fingerprint(model):
-        raise ValueError(
-            f"{path} holds masks for other weights of this architecture; load the weights they were trained on."
-        )
-
-
-def fingerprint(model: nn.Module) -> str:
-    """A hash of the names, shapes and values of a model's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:32]
-
-
-def sharing(target: Masks, *references: Masks, name: str | None = None) -> float:
-    """Equation 14: the proportion of the target's weights that the references use too.
-
-    Args:
-        target: the masks t.
-        references: the masks of the other tasks; r is the logical or of all of them.
-        name: one masked tensor, or None for the total over all of them.
-
-    Returns:
-        sum(t * r) / sum(t), in [0, 1]; nan where the target keeps no weights.
-
-    Raises:
-        ValueError: no reference is given, the masks are of different models, or there is no such name.
-    """
-    if not references:
-        raise ValueError("Sharing needs at least one reference mask to compare with; none was given.")
-    others = references[0]
-    for reference in references[1:]:
-        others = others | reference
-    own = target.count(name)
-    return (target & others).count(name) / own if own else math.nan

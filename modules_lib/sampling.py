@@ -1,8 +1,8 @@
 """The Gumbel-sigmoid sampler (section 2 and appendix A): a readable reference, and the version that trains.
 
-The reference is equations 1 to 3 as they stand. The training version draws the same distribution with one uniform
-number a weight and sample instead of two and without a logarithm, and it keeps no noise: the backward pass makes it
-again from its keys (:mod:`modules_lib.noise`).
+The reference is equations 1 to 3 as they stand. The training version (:mod:`modules_lib.samplers`) draws the same
+distribution with one uniform number a weight and sample instead of two and without a logarithm, and it keeps no noise:
+the backward pass makes it again from its keys (:mod:`modules_lib.noise`).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from modules_lib.fused import maybe_fused
-from modules_lib.noise import mask_noise
+from modules_lib.samplers import GumbelSigmoid, Sampler
 
 
 def gumbel_sigmoid(logits: Tensor, u1: Tensor, u2: Tensor, tau: float = 1.0) -> Tensor:
@@ -24,44 +24,6 @@ def gumbel_sigmoid(logits: Tensor, u1: Tensor, u2: Tensor, tau: float = 1.0) -> 
 def straight_through(samples: Tensor) -> Tensor:
     """Equation 2: samples rounded to 0 or 1 in the forward pass, with the gradient of the soft samples."""
     return ((samples > 0.5).to(samples.dtype) - samples).detach() + samples
-
-
-def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
-    """[n], [n] -> K times [n], written to out: each weight, or zero where its sample says so.
-
-    Logits and weights are those from position ``start`` on.
-    """
-    removed = torch.sigmoid(-logits)
-    for sample, u in zip(out, mask_noise(keys, len(out), len(logits), start), strict=True):
-        # Equation 1 at tau = 1 exceeds 0.5 exactly where u > 1 - p.
-        sample.copy_(torch.where(u > removed, weights, 0.0))
-
-
-def logit_gradient(
-    logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: Tensor, grads: list[Tensor]
-) -> None:
-    """K gradients [n] of masked weights -> gradient [n] of their logits, by the straight-through estimator."""
-    small = torch.sigmoid(-logits.abs())  # the smaller of p and 1 - p, which 1 - p might round away
-    large = 1 - small
-    p, q = torch.where(logits > 0, large, small), torch.where(logits > 0, small, large)
-    total = torch.zeros_like(logits)
-    for grad, u in zip(grads, mask_noise(keys, len(grads), len(logits), start), strict=True):
-        # s = u p / (u p + (1 - u) q) is equation 1 without logarithms, since log(U1) / log(U2) has logistic noise as
-        # its logarithm. s (1 - s) follows; its factor p q is taken out of the sum.
-        bottom = q + u * (p - q)
-        total = total + grad.float() * ((u - u * u) / (bottom * bottom))
-    out.copy_(total * (p * q * weights))
-
-
-def weight_gradient(
-    logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: Tensor, grads: list[Tensor]
-) -> None:
-    """K gradients [n] of masked weights -> gradient [n] of the weights: the sum over samples that keep them."""
-    removed = torch.sigmoid(-logits)
-    total = torch.zeros_like(logits)
-    for grad, u in zip(grads, mask_noise(keys, len(grads), len(logits), start), strict=True):
-        total = total + torch.where(u > removed, grad.float(), 0.0)
-    out.copy_(total)
 
 
 def flatten(tensor: Tensor) -> Tensor:
@@ -87,23 +49,37 @@ def piece(start: int, size: int, *tensors: Tensor) -> list[Tensor]:
 
 
 def draw_masked(
-    logits: Tensor, weights: Tensor, keys: Tensor, samples: int, start: int, size: int, fuse: bool
+    logits: Tensor,
+    weights: Tensor,
+    keys: Tensor,
+    samples: int,
+    start: int,
+    size: int,
+    fuse: bool,
+    sampler: type[Sampler],
 ) -> Tensor:
     """[K, size]: the weights from position ``start`` on under K samples."""
     out = weights.new_empty((samples, size))
     at, logits, weights = piece(start, size, logits, weights)
-    maybe_fused(masked, fuse)(logits, weights, keys, at, [row.detach() for row in out])
+    maybe_fused(sampler.masked, fuse)(logits, weights, keys, at, [row.detach() for row in out])
     return out
 
 
 class _MaskWeights(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, weights: Tensor, keys: Tensor, samples: int, shapes: list[torch.Size], fuse: bool
+        ctx: Any,
+        logits: Tensor,
+        weights: Tensor,
+        keys: Tensor,
+        samples: int,
+        shapes: list[torch.Size],
+        fuse: bool,
+        sampler: type[Sampler],
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, weights, keys)
-        ctx.samples, ctx.shapes, ctx.fuse = samples, shapes, fuse
-        out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse)  # [K, N]
+        ctx.samples, ctx.shapes, ctx.fuse, ctx.sampler = samples, shapes, fuse, sampler
+        out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse, sampler)  # [K, N]
         pieces = out.split([shape.numel() for shape in shapes], 1)
         # One output for each parameter and sample: their gradients then come as they are, without being put together.
         return tuple(unflatten(pieces[i][k], shape) for k in range(samples) for i, shape in enumerate(shapes))
@@ -111,9 +87,9 @@ class _MaskWeights(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        to_logits = _gathered(ctx, logit_gradient, grads) if ctx.needs_input_grad[0] else None
-        to_weights = _gathered(ctx, weight_gradient, grads) if ctx.needs_input_grad[1] else None
-        return to_logits, to_weights, None, None, None, None
+        to_logits = _gathered(ctx, ctx.sampler.logit_gradient, grads) if ctx.needs_input_grad[0] else None
+        to_weights = _gathered(ctx, ctx.sampler.weight_gradient, grads) if ctx.needs_input_grad[1] else None
+        return to_logits, to_weights, None, None, None, None, None
 
 
 def _gathered(ctx: Any, function: Callable[..., None], grads: tuple[Tensor | None, ...]) -> Tensor:
@@ -137,8 +113,9 @@ def mask_weights(
     samples: int = 1,
     shapes: Sequence[torch.Size] | None = None,
     fuse: bool = False,
+    sampler: type[Sampler] = GumbelSigmoid,
 ) -> list[list[Tensor]]:
-    """Equations 1 to 3 at tau = 1: the weights under K binary mask samples.
+    """Equations 1 to 3 at tau = 1, or another sampler's: the weights under K mask samples.
 
     Args:
         logits: mask logits l, float32 [N].
@@ -147,10 +124,11 @@ def mask_weights(
         samples: K.
         shapes: the shapes of the parameters whose weights lie one after another in [N]; by default all is one vector.
         fuse: compile the sampler (once a process, a few seconds); the numbers are the same.
+        sampler: how a sample follows from logits and noise.
 
     Returns:
         for each sample, w * m in the parameters' shapes, with straight-through gradients for logits and weights.
     """
     shapes = list(shapes) if shapes is not None else [logits.shape]
-    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse)
+    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler)
     return [list(flat[k * len(shapes) : (k + 1) * len(shapes)]) for k in range(samples)]

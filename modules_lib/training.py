@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from modules_lib.checks import check_count, check_number
-from modules_lib.masked import MaskedModel, map_tensors, product_type, to_float32
+from modules_lib.masked import MaskedModel, product_type
 from modules_lib.optimizer import MaskAdam
 from modules_lib.progress import Loop, Training, random_state, set_random_state
+from modules_lib.trees import map_tensors, to_float32
 
-# step -> (inputs, targets), a pure function of the step; a tuple of inputs is given to the model as several arguments
+# step -> (inputs, targets), a pure function of the step; a tuple of inputs is given to the model as several arguments,
+# a dict as named ones
 Batch = Callable[[int], tuple[Any, Any]]
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
 
@@ -61,9 +63,9 @@ def _mixed(model: nn.Module, precision: str) -> Callable[..., Any]:
         return model
     kind = next(model.parameters()).device.type
 
-    def forward(*inputs: Any) -> Any:
+    def forward(*inputs: Any, **named: Any) -> Any:
         with torch.autocast(kind, compute):
-            return map_tensors(to_float32, model(*inputs))
+            return map_tensors(to_float32, model(*inputs, **named))
 
     return forward
 
@@ -165,7 +167,8 @@ def run_steps(
     loop = loop or Loop()
     for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)
-        outputs = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        named = inputs if isinstance(inputs, dict) else {}
+        outputs = model(**named) if named else model(*inputs) if isinstance(inputs, tuple) else model(inputs)
         data_loss = loss(outputs, targets)
         data_loss.backward()
         training.step()
