@@ -80,8 +80,7 @@ class ChanceTest:
 
     def __str__(self) -> str:
         low, high = self.interval()
-        bound = "≤" if self.p <= 1 / (len(self.chance) + 1) else "="
-        return f"{self.observed:.3g} (by chance {low:.3g} to {high:.3g}, p {bound} {self.p:.2g})"
+        return f"{self.observed:.3g} (by chance {low:.3g} to {high:.3g}, p = {self.p:.2g})"
 
 
 def compare_with_chance(
@@ -104,6 +103,7 @@ def compare_with_chance(
     return ChanceTest(observed, numbers, p)
 
 
+@torch.no_grad()
 def effect_test(
     model: nn.Module,
     masks: Masks,

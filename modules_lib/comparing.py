@@ -8,6 +8,7 @@ from functools import reduce
 from operator import and_, or_
 
 import pandas as pd
+import torch
 from torch import nn
 
 from modules_lib.masked import subnetwork
@@ -100,6 +101,7 @@ def by_layer(masks: Mapping[str, Masks]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@torch.no_grad()
 def evaluate(model: nn.Module, masks: Mapping[str, Masks], metrics: Metric | Mapping[str, Metric]) -> pd.DataFrame:
     """Measure the model as it is, and under masks: of tasks, inverted, combined in any way.
 

@@ -142,8 +142,8 @@ def test_a_mask_with_missing_bits_is_refused(tmp_path):
     Masks({"a": torch.ones(5, 5) > 0}).save(path)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    save_file({"a": torch.ones(2, dtype=torch.uint8)}, path, metadata)
-    with pytest.raises(ValueError, match="is damaged .*not there in full"):
+    save_file({"/a": torch.ones(2, dtype=torch.uint8)}, path, metadata)
+    with pytest.raises(ValueError, match=r"m\.safetensors is damaged"):
         Masks.load(path)
 
 
