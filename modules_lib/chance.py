@@ -25,13 +25,26 @@ from modules_lib.masks import Masks
 ALTERNATIVES = ("two-sided", "less", "greater")
 
 
-def random_masks(masks: Masks, seed: int = 0) -> Masks:
-    """Masks that keep as many weights in each tensor, drawn without regard to which; another seed gives others."""
+def random_masks(masks: Masks, seed: int = 0, within: Masks | None = None) -> Masks:
+    """Masks that keep as many weights in each tensor, drawn without regard to which; another seed gives others.
+
+    Args:
+        within: draw them among the weights that these masks keep; by default among all.
+
+    Raises:
+        ValueError: these keep fewer weights of a tensor than are to be drawn.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = {}
     for name, mask in masks.items():
+        allowed = torch.ones_like(mask) if within is None else within[name]
+        places = allowed.flatten().nonzero().flatten()
+        if len(places) < masks.count(name):
+            raise ValueError(
+                f"{masks.count(name)} weights of {name} cannot be drawn among {len(places)}; widen `within`."
+            )
         flat = torch.zeros(mask.numel(), dtype=torch.bool)
-        flat[torch.randperm(mask.numel(), generator=generator)[: masks.count(name)]] = True
+        flat[places[torch.randperm(len(places), generator=generator)[: masks.count(name)]]] = True
         drawn[name] = flat.reshape(mask.shape)
     return Masks(drawn)
 
@@ -111,6 +124,7 @@ def effect_test(
     *,
     draws: int = 99,
     seed: int = 0,
+    within: Masks | None = None,
     alternative: str = "two-sided",
 ) -> ChanceTest:
     """What the model does under masks, beside what it does under random ones with as many weights in each layer.
@@ -120,10 +134,11 @@ def effect_test(
     Args:
         metric: model -> number, for example its accuracy on a task.
         draws: random masks; each is one evaluation of the metric.
+        within: random masks are drawn among the weights that these keep, for example the full task's.
     """
     check_count("draws", draws)
     observed = metric(subnetwork(model, masks))
-    chance = [metric(subnetwork(model, random_masks(masks, seed + i))) for i in range(draws)]
+    chance = [metric(subnetwork(model, random_masks(masks, seed + i, within))) for i in range(draws)]
     return compare_with_chance(observed, chance, alternative)
 
 
