@@ -13,6 +13,7 @@ from modules_lib.experiments.cifar import RELEASED, LeaveOneOut
 from modules_lib.experiments.config import SCALES, Config
 from modules_lib.experiments.double import Double
 from modules_lib.experiments.permuted import VARIANTS, PermutedMNIST
+from modules_lib.experiments.samplers import Samplers
 from modules_lib.experiments.scan import Splits
 from modules_lib.experiments.sweep import FACTORS, Sweep
 
@@ -30,6 +31,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "scan": Splits.presets(),
     "cifar10": LeaveOneOut.presets(),
     **{f"permuted-{variant}": PermutedMNIST.presets(variant) for variant in VARIANTS},
+    "samplers": Samplers.all_presets(),
 }
 # Chapter -> the experiments whose runs it shows.
 CHAPTERS = {
@@ -39,6 +41,7 @@ CHAPTERS = {
     "scan": ("scan",),
     "cifar10": ("cifar10",),
     "permuted": tuple(f"permuted-{variant}" for variant in VARIANTS),
+    "own": ("samplers",),
 }
 
 # What published runs of the laptop scale have more of.
@@ -47,6 +50,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "sweep-large": {"factors": FACTORS},
     "cifar10": {"removed": CLASSES, "factors": (1.0, RELEASED)},
     **{f"permuted-{variant}": {"tasks": 10} for variant in VARIANTS},
+    "samplers": {"repeats": 2},
 }
 
 

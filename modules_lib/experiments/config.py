@@ -22,6 +22,7 @@ from modules_lib.masked import PRECISIONS, MaskedModel, Network, Where, subnetwo
 from modules_lib.masks import Masks
 from modules_lib.measures import BINS
 from modules_lib.progress import Progress, Rows
+from modules_lib.samplers import SAMPLERS
 from modules_lib.training import Loss, train_masks, train_weights, worth_compiling
 
 SCALES = ("smoke", "laptop", "paper")
@@ -56,6 +57,7 @@ class Config(ABC):
         clip: the largest gradient norm, in both loops.
         start: every mask logit's first value.
         precision: of the products in mask training: "float32", "bfloat16", or "auto" for what the machine does best.
+        sampler: of masks: "gumbel-sigmoid" (the paper's), "hard-concrete" or "straight-through".
     """
 
     batch: int = 128
@@ -70,6 +72,7 @@ class Config(ABC):
     clip: float = 1.0
     start: float = 2.0
     precision: str = "float32"
+    sampler: str = "gumbel-sigmoid"
 
     def __post_init__(self) -> None:
         for name in ("batch", "weight_steps", "mask_steps", "samples"):
@@ -81,6 +84,7 @@ class Config(ABC):
         check_number("cooldown", self.cooldown, "0.3", below=1.0)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("weight_precision", self.weight_precision, PRECISIONS)
+        check_choice("sampler", self.sampler, SAMPLERS)
         check_slices(self.batch, self.samples)
         # 1 and 1.0 are one setting: one hash
         for name in ("weight_lr", "cooldown", "mask_lr", "clip", "start", "beta"):
@@ -190,6 +194,7 @@ class Config(ABC):
             seed=seed,
             stage=stage,
             precision=self.precision,
+            sampler=self.sampler,
             fuse=worth_compiling(self.mask_steps),
         )
 

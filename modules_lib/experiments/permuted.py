@@ -29,7 +29,13 @@ from modules_lib.progress import Progress, Rows
 from modules_lib.training import worth_compiling
 
 VARIANTS = {"equal": 2.0, "half": 0.0, "quarter": -1.0}  # the first mask logits of free weights; of used ones 2
-ALWAYS = {"mask_steps": 1, "start": 2.0, "precision": "float32", "weight_precision": "float32"}
+ALWAYS = {
+    "mask_steps": 1,
+    "start": 2.0,
+    "precision": "float32",
+    "weight_precision": "float32",
+    "sampler": "gumbel-sigmoid",
+}
 PIXELS = 28 * 28
 
 
