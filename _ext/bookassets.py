@@ -19,7 +19,8 @@ FILES = {
     MATHJAX: Path(mathjax.__file__).parent / "static/mathjax/es5/tex-svg-full.js",
     "plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js",
     "plotly-theme.js": ASSETS / "plotly-theme.js",
-    "plotly-links.js": ASSETS / "plotly-links.js",
+    "plotly-controls.js": ASSETS / "plotly-controls.js",
+    "plotly-data.js": ASSETS / "plotly-data.js",
     "book.css": ASSETS / "book.css",
 }
 
@@ -37,8 +38,8 @@ def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, An
     if "plotly-graph-div" in context.get("body", ""):
         # in the head and not deferred: the figures' own scripts in the body call Plotly as the page is read
         app.add_js_file("vendor/plotly.min.js", priority=100)
-        app.add_js_file("vendor/plotly-theme.js", priority=800, defer="defer")
-        app.add_js_file("vendor/plotly-links.js", priority=800, defer="defer")
+        for name in ("plotly-theme.js", "plotly-controls.js", "plotly-data.js"):
+            app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
 
 
 def copy_files(app: Sphinx, failure: Exception | None) -> None:

@@ -52,6 +52,7 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 customdata=[plus_minus(*row) for row in summary.to_numpy()],
+                meta={"source": kind},
                 hovertemplate=f"%{{x}} actions: %{{customdata}} % exactly right<extra>{name}, {kind}</extra>",
             )
     one_legend_entry_each(figure)
@@ -87,7 +88,7 @@ def removed_per_layer(published: Results, run: Results) -> go.Figure:
             values = 100 * (1 - by_layer(frame, stage, "kept") / size)
             figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[stage], "% removed", 1))
     figure.update_yaxes(title="removed [%]", range=[0, 104])
-    figure.update_xaxes(tickangle=-40)
+    figure.update_xaxes(title={"text": "layer", "standoff": 5}, tickangle=-40)
     legend = {"orientation": "h", "x": 0, "y": -0.33, "yanchor": "top"}
     return style(one_legend_entry_each(figure), 480, legend=legend, **GROUPS)
 
