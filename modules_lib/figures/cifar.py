@@ -173,7 +173,7 @@ def _menu(choices: list[tuple]) -> dict:
 
 def _title(choices: list[tuple]) -> dict:
     """What is shown first; menus change it along with what they show."""
-    return {"text": choices[0][2]["title.text"], "x": 1, "xanchor": "right", "y": 0.97, "font": {"size": 13}}
+    return {"text": choices[0][2]["title.text"], "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
 
 
 def _changes() -> dict:
@@ -183,5 +183,5 @@ def _changes() -> dict:
 def _square(figure: go.Figure, rows: str = "true class", **layout: object) -> go.Figure:
     figure.update_yaxes(autorange="reversed", title=rows)
     figure.update_xaxes(title={"text": "taken for", "standoff": 5}, tickangle=-40)
-    margin = {"l": 110, "r": 20, "t": 60, "b": 90}
-    return style(figure, 560, margin=margin, **layout)
+    margin = {"l": 110, "r": 20, "t": 80, "b": 90}  # above the map a menu, above that what it shows
+    return style(figure, 580, margin=margin, **layout)

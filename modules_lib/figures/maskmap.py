@@ -124,7 +124,7 @@ class _Layer:
     def title(self) -> dict:
         shares = 100 * self.counts.sum((0, 1)) / self.kinds.size
         only = ", ".join(f"only {name} {share:.1f}%" for name, share in zip(self.names, shares[:2], strict=True))
-        return {"text": f"{self.label}: {only}, both {shares[2]:.1f}%"}
+        return {"text": f"{self.label}: both {shares[2]:.1f}%<br>{only}"}  # two lines, for a phone
 
     def choice(self) -> tuple[dict, dict]:
         """What choosing this layer changes: of the heatmap, of the layout."""

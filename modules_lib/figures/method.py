@@ -101,9 +101,9 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
     figure.update_xaxes(visible=False, range=[-0.25, 2.6])
     figure.update_yaxes(visible=False, range=[1.02, -0.02])
     through = slider("step ", steps, len(steps) - 1) | {"pad": {"t": 10}}
-    title = {"text": last.title, "font": {"size": 13}}
+    title = {"text": last.title, "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
     legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
-    margin = {"t": 90, "l": 10, "r": 10}
+    margin = {"t": 105, "l": 10, "r": 10}
     return style(figure, 520, sliders=[through], title=title, legend=legend, margin=margin)
 
 
@@ -120,7 +120,11 @@ def _edge_looks(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict[s
 
 
 def _snapshot_step(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict:
-    changes = [_edge_looks(edges, snapshot), {"title.text": snapshot.title}, list(range(len(edges)))]
+    changes = [
+        _edge_looks(edges, snapshot),
+        {"title.text": snapshot.title},
+        list(range(len(edges))),
+    ]
     return {"label": str(snapshot.step), "method": "update", "args": changes}
 
 

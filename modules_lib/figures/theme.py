@@ -118,7 +118,14 @@ def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
 def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: float = 1.0) -> dict:
     """A slider below a figure; its steps are plotly's."""
     current = {"prefix": label, "font": {"size": 13}}
-    return {"active": active, "steps": steps, "currentvalue": current, "x": x, "len": length, "pad": {"t": 60}}
+    return {
+        "active": active,
+        "steps": steps,
+        "currentvalue": current,
+        "x": x,
+        "len": length,
+        "pad": {"t": 60, "l": 6, "r": 14},
+    }
 
 
 def count(number: int, thing: str) -> str:
