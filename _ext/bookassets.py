@@ -21,6 +21,7 @@ FILES = {
     "plotly-theme.js": ASSETS / "plotly-theme.js",
     "plotly-controls.js": ASSETS / "plotly-controls.js",
     "plotly-data.js": ASSETS / "plotly-data.js",
+    "plotly-draw.js": ASSETS / "plotly-draw.js",
     "book.css": ASSETS / "book.css",
 }
 
@@ -36,9 +37,8 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
 def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     app.add_css_file("vendor/book.css")
     if "plotly-graph-div" in context.get("body", ""):
-        # in the head and not deferred: the figures' own scripts in the body call Plotly as the page is read
-        app.add_js_file("vendor/plotly.min.js", priority=100)
-        for name in ("plotly-theme.js", "plotly-controls.js", "plotly-data.js"):
+        # deferred: the text can be read before megabytes of plotly.js are; in this order
+        for name in ("plotly.min.js", "plotly-theme.js", "plotly-controls.js", "plotly-data.js", "plotly-draw.js"):
             app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
 
 

@@ -75,22 +75,27 @@ def _caption(name: str, title: str, caption: str) -> dict[str, str]:
 
 
 def _bundle(figure: dict[str, Any], id: str) -> dict[str, Any]:
-    """Plotly's own mime type for notebooks, and for pages a div that uses the page's one copy of plotly.js.
+    """Plotly's own mime type for notebooks, and for pages a div that the page's one copy of plotly.js draws into.
 
-    Plotly's own HTML renderers add a script from elsewhere, several megabytes a chapter, or a random id.
+    Plotly's own HTML renderers add a script from elsewhere, several megabytes a chapter, or a random id, and want
+    plotly.js before the text can be read.
     """
-    page = pio.to_html(
-        figure,
-        include_plotlyjs=False,
-        include_mathjax=False,
-        full_html=False,
-        validate=False,
-        default_width="100%",
-        config={"responsive": True, "displaylogo": False},
-        div_id=id,
-    )
     content = pio.to_json(figure, validate=False, engine="json")
-    return {"application/vnd.plotly.v1+json": json.loads(content), "text/html": page}
+    height = figure.get("layout", {}).get("height", 450)  # plotly's default; text below is not to move
+    place = f'<div id="{id}" class="plotly-graph-div" style="height: {height}px; width: 100%"></div>'
+    script = _DRAW % (json.dumps(id), content.replace("</", "<\\/"))
+    return {"application/vnd.plotly.v1+json": json.loads(content), "text/html": f"{place}<script>{script}</script>"}
+
+
+# At once where plotly.js is there, else by plotly-draw.js; scripts of the page wait for the event.
+_DRAW = """{
+const draw = async () => {
+  const config = { responsive: true, displaylogo: false };
+  const drawn = await Plotly.newPlot(%s, { ...%s, config });
+  drawn.dispatchEvent(new Event("figure-drawn", { bubbles: true }));
+};
+window.Plotly ? draw() : (window.undrawnFigures ??= []).push(draw);
+}"""
 
 
 class _BookRenderer(MimetypeRenderer):

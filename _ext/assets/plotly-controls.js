@@ -1,6 +1,6 @@
 /* Controls of figures: by keyboard too, named for screen readers, and figures whose sliders move together. */
 (() => {
-  const figures = [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout);
+  const figures = () => [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout);
   const STEP = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 3, PageDown: -3 };
   const REDRAWN = ["plotly_afterplot", "plotly_relayout", "plotly_restyle", "plotly_update", "plotly_sliderchange"];
   const options = { sliders: "steps", updatemenus: "buttons" };
@@ -18,7 +18,7 @@
   function follow(gd, label) {
     const linked = gd.layout.meta?.linked;
     if (!linked) return;
-    figures
+    figures()
       .filter((other) => other !== gd && other.layout.meta?.linked === linked)
       .forEach((other) => choose(other, "sliders", 0, other.layout.sliders[0].steps.findIndex((s) => s.label === label)));
   }
@@ -75,7 +75,7 @@
     drawing.setAttribute("aria-label", gd.closest("[role=figure]")?.getAttribute("aria-label") ?? "figure");
   }
 
-  figures.forEach((gd) => {
+  document.addEventListener("figure-drawn", ({ target: gd }) => {
     equipAll(gd);
     REDRAWN.forEach((event) => gd.on(event, () => equipAll(gd)));
     gd.on("plotly_sliderchange", ({ step }) => follow(gd, step.label));

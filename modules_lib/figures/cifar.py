@@ -77,19 +77,26 @@ def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
     return style(figure, 60 + 260 * rows, coloraxis=_changes(), margin=margin)
 
 
-def taken_for(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
-    """What the images of each class (rows) are taken for more or less often when its weights are gone, in points."""
-    sides = both("cifar10", published, run)
+def taken_for(published: Results, run: Results) -> go.Figure:
+    """What the images of each class (rows) are taken for more or less often when its weights are gone, in points.
+
+    A menu chooses published results or the run, and between the betas that these have.
+    """
     choices: list[tuple] = []
-    for kind, frame in sides:
-        before, names = confusions(frame, stage_with("full", factor)), removed_classes(frame, factor)
-        own = [CLASSES.index(name) for name in names]
-        after = np.stack([confusions(frame, stage_with(CLASSES[i], factor))[:, i] for i in own], 1)
-        cells = _cells(after, before[:, own], own) | {"y": names}
-        choices.append((kind, {key: [value] for key, value in cells.items()}, {}))
+    for kind, frame in both("cifar10", published, run):
+        for factor in (1.0, RELEASED):
+            names = removed_classes(frame, factor)
+            if not names:
+                continue
+            before, own = confusions(frame, stage_with("full", factor)), [CLASSES.index(name) for name in names]
+            after = np.stack([confusions(frame, stage_with(CLASSES[i], factor))[:, i] for i in own], 1)
+            cells = _cells(after, before[:, own], own) | {"y": names}
+            shown = kind if factor == 1 else f"{kind}, {factor:g} × beta"
+            choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), coloraxis="coloraxis"))
-    return _square(figure, "class whose weights are gone", coloraxis=_changes(), updatemenus=[buttons(choices, y=1.02)])
+    layout = {"coloraxis": _changes(), "updatemenus": [_menu(choices)], "title": _title(choices)}
+    return _square(figure, "class whose weights are gone", **layout)
 
 
 def drops(published: Results, run: Results) -> go.Figure:
