@@ -19,7 +19,9 @@ FILES = {
     MATHJAX: Path(mathjax.__file__).parent / "static/mathjax/es5/tex-svg-full.js",
     "plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js",
     "plotly-theme.js": ASSETS / "plotly-theme.js",
-    "plotly-links.js": ASSETS / "plotly-links.js",
+    "plotly-controls.js": ASSETS / "plotly-controls.js",
+    "plotly-data.js": ASSETS / "plotly-data.js",
+    "plotly-draw.js": ASSETS / "plotly-draw.js",
     "book.css": ASSETS / "book.css",
 }
 
@@ -35,10 +37,9 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
 def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     app.add_css_file("vendor/book.css")
     if "plotly-graph-div" in context.get("body", ""):
-        # in the head and not deferred: the figures' own scripts in the body call Plotly as the page is read
-        app.add_js_file("vendor/plotly.min.js", priority=100)
-        app.add_js_file("vendor/plotly-theme.js", priority=800, defer="defer")
-        app.add_js_file("vendor/plotly-links.js", priority=800, defer="defer")
+        # deferred: the text can be read before megabytes of plotly.js are; in this order
+        for name in ("plotly.min.js", "plotly-theme.js", "plotly-controls.js", "plotly-data.js", "plotly-draw.js"):
+            app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
 
 
 def copy_files(app: Sphinx, failure: Exception | None) -> None:

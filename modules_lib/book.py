@@ -1,17 +1,13 @@
-"""What chapters need beyond the library: figures that live in pages and notebooks alike, prose, tables."""
+"""What chapters need beyond the library and its figures: prose with numbers, and tables."""
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-import plotly.io as pio
 from IPython.display import Markdown, display
-from plotly.io.base_renderers import MimetypeRenderer
 
 from modules_lib.choosing import Choice
 from modules_lib.claims import Verdict, report
@@ -20,38 +16,6 @@ from modules_lib.measures import TASKS, number
 from modules_lib.results import results_folder
 
 LEFT = 'style="text-align: left"'  # JupyterLab would align tables right
-
-
-class _BookRenderer(MimetypeRenderer):
-    """A figure for notebooks (its own mime type) and for pages (a div that uses the page's one copy of plotly.js).
-
-    Plotly's own HTML renderers add a script from elsewhere, several megabytes a chapter, or a random id.
-    """
-
-    def __init__(self) -> None:
-        self.seen: dict[str, int] = {}
-
-    def to_mimebundle(self, fig_dict: dict[str, Any]) -> dict[str, Any]:
-        content = pio.to_json(fig_dict, validate=False, engine="json")
-        name = hashlib.sha256(content.encode()).hexdigest()[:12]
-        self.seen[name] = self.seen.get(name, -1) + 1  # the same figure twice on a page has two ids
-        page = pio.to_html(
-            fig_dict,
-            include_plotlyjs=False,
-            include_mathjax=False,
-            full_html=False,
-            validate=False,
-            default_width="100%",
-            config={"responsive": True, "displaylogo": False},
-            div_id=f"plot-{name}-{self.seen[name]}",
-        )
-        return {"application/vnd.plotly.v1+json": json.loads(content), "text/html": page}
-
-
-def setup() -> None:
-    """Make plotly figures show in this notebook and in the rendered book."""
-    pio.renderers["book"] = _BookRenderer()
-    pio.renderers.default = "book"
 
 
 def say(text: str) -> None:
@@ -99,22 +63,6 @@ def _statements(verdict: Verdict) -> str:
         for s in verdict.statements
     )
     return f'<tr class="statements"><td></td><td colspan="3" {LEFT}><ul>{items}</ul></td></tr>'
-
-
-class Live:
-    """A figure that is drawn anew in its place while a cell runs."""
-
-    def __init__(self) -> None:
-        self._name: str | None = None
-
-    def show(self, figure: go.Figure) -> None:
-        """Show the figure, in place of the one before."""
-        # As a bundle: a figure object displays itself in a way that knows no names.
-        bundle = pio.renderers["book"].to_mimebundle(figure.to_dict())
-        if self._name:
-            display(bundle, raw=True, display_id=self._name, update=True)
-        else:
-            self._name = display(bundle, raw=True, display_id=True).display_id
 
 
 def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:

@@ -9,11 +9,12 @@ from dataclasses import replace
 import ipywidgets as widgets
 import pandas as pd
 import torch
-from IPython.display import display
 from tqdm.auto import tqdm
 
+from modules_lib.display import show
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.figures import addmul as figures
+from modules_lib.figures import captions
 from modules_lib.figures.theme import Results
 from modules_lib.masks import Masks
 from modules_lib.progress import Progress
@@ -105,5 +106,8 @@ class BetaControl(widgets.VBox):
         published = {network: self.published[network]} if network in self.published else {}
         self.figures.clear_output(wait=True)
         with self.figures:
-            display(figures.sharing_per_layer(published, {network: results}))
-            display(figures.performed(network, published, {network: results}, stages=("add", "mul")))
+            run = {network: results}
+            sharing = figures.sharing_per_layer(published, run)
+            show(sharing, "retrained-sharing", "What the retrained masks share", captions.means(published, run))
+            performed = figures.performed(network, published, run, stages=("add", "mul"))
+            show(performed, "retrained-performed", "What they do", captions.numbers(published, run))

@@ -6,11 +6,11 @@ import html
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
-from IPython.display import display
 from PIL import Image
 from torch import Tensor, nn
 
 from modules_lib.data.images import CLASSES, Images
+from modules_lib.display import show
 from modules_lib.experiments.cifar import confusion, predictions
 from modules_lib.figures import cifar as figures
 from modules_lib.figures.maskmap import png_address
@@ -92,7 +92,11 @@ class RemoveControl(widgets.VBox):
                 confusion(self.data.labels, predictions(subnetwork(self.model, kept), self.data))
                 for kept in (full, rest)
             )
-            display(figures.compared(before, after))
+            names = " and ".join(self.chosen.value)
+            title = f"How confusions change without the weights of {names}, in points"
+            show(
+                figures.compared(before, after), "without-chosen", title, "Blue: more often; red: less often. One seed."
+            )
 
 
 def without(masks: Mapping[str, Masks], names: Sequence[str]) -> Masks:

@@ -38,11 +38,10 @@ class Snapshot:
 
     @property
     def title(self) -> str:
+        """Two lines, as plotly writes them."""
         first, second = self.masks
-        return (
-            f"step {self.step}: kept for the first output {first.count()}, for the second {second.count()}, "
-            f"for both {(first & second).count()} of {first.size()} weights"
-        )
+        both = f"both {(first & second).count()} of {first.size()}"
+        return f"step {self.step}<br>weights kept: first output {first.count()}, second {second.count()}, {both}"
 
 
 def two_xors(seed: int = 0, hidden: int = 10, steps: int = 600) -> nn.Module:

@@ -224,7 +224,7 @@ def test_weights_of_several_classes_are_removed_at_once(made, monkeypatch, capsy
     assert without(sets, ["cat"])["w"].tolist() == [False, True, True, False]
     assert without(sets, ["cat", "dog"])["w"].tolist() == [False, False, True, False]
     shown = []
-    monkeypatch.setattr("modules_lib.gallery.display", shown.append)
+    monkeypatch.setattr("modules_lib.gallery.show", lambda figure, *_: shown.append(figure))
     control = RemoveControl(model, masks, coloured("test"))
     assert control.chosen.options == ("airplane", "cat")
     control.button.click()

@@ -27,7 +27,7 @@ def test_retraining_follows_the_chosen_beta(control):
 
 def test_it_draws_sharing_and_outcomes(control, monkeypatch):
     shown = []
-    monkeypatch.setattr("modules_lib.controls.display", shown.append)
+    monkeypatch.setattr("modules_lib.controls.show", lambda figure, *_: shown.append(figure))
     control.button.click()
     assert len(shown) == 2 and all(figure.data for figure in shown)
 

@@ -7,7 +7,7 @@ import plotly.io as pio
 import pytest
 import torch
 
-from modules_lib import book, toy
+from modules_lib import display, toy
 from modules_lib.experiments import preset
 from modules_lib.figures import addmul as figures
 from modules_lib.figures import method
@@ -113,7 +113,7 @@ def test_the_books_renderer_is_deterministic_and_asks_for_nothing():
     figure = method.sampler(samples=500)
     bundles = []
     for _ in range(2):
-        book.setup()
+        display.setup()
         bundles.append(pio.renderers["book"].to_mimebundle(figure.to_dict()))
     assert bundles[0] == bundles[1]
     page = bundles[0]["text/html"]

@@ -67,7 +67,7 @@ def test_the_menu_changes_layer_and_the_buttons_the_view(masks):
     traces, layout, which = layers.buttons[2].args
     assert list(which) == [0] and np.array(traces["customdata"][0]).sum() == 6 * 27
     assert list(layout["xaxis.range"]) == [-0.5, 26.5] and list(layout["yaxis.range"]) == [5.5, -0.5]
-    assert layout["images[1].sizex"] == 27 and layout["title.text"].startswith("convolution: only addition")
+    assert layout["images[1].sizex"] == 27 and layout["title.text"].startswith("convolution: both")
     shown = [views.buttons[i].args[1] for i in (0, 1)]
     assert [one["images[0].visible"] for one in shown] == [True, False]
     assert [one["images[1].visible"] for one in shown] == [False, True]

@@ -63,12 +63,12 @@
     }).observe(gd);
   }
 
-  const figures = [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout);
-  figures.forEach((gd) => {
-    follow(gd);
-    watchWidth(gd);
+  document.addEventListener("figure-drawn", ({ target }) => {
+    follow(target);
+    watchWidth(target);
   });
-  new MutationObserver(() => figures.forEach(follow)).observe(document.documentElement, {
+  const drawn = () => [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout);
+  new MutationObserver(() => drawn().forEach(follow)).observe(document.documentElement, {
     attributeFilter: ["data-theme"],
   });
 })();

@@ -29,6 +29,7 @@ from modules_lib.figures.theme import (
     Results,
     buttons,
     count,
+    name_panels,
     style,
 )
 from modules_lib.measures import NETWORKS, TASKS, outcome, plus_minus, spread
@@ -64,6 +65,7 @@ def performed(
     sides = both(network, published, run)
     titles = [f"{kind} ({count(frame['seed'].nunique(), 'seed')})" for kind, frame in sides]
     rows = [f"mask: {MASKS[stage]}" for stage in stages]
+    names = [f"{row}, {title}" for row in rows for title in titles]
     figure = make_subplots(
         len(stages),
         len(sides),
@@ -73,15 +75,16 @@ def performed(
         horizontal_spacing=0.04,
         shared_yaxes=True,
     )
+    name_panels(figure, names, len(sides))
     for row in range(1, len(stages) + 1):
         for column in range(1, len(sides) + 1):
-            figure.add_trace(go.Heatmap(x=list(OUTCOMES.values()), y=["asked +", "asked ×"]), row, column)
+            figure.add_trace(go.Heatmap(x=list(OUTCOMES.values()), y=["+", "×"]), row, column)
     panels = [(frame, stage) for stage in stages for _, frame in sides]
     shares = [confusion(frame, stage) for frame, stage in panels]
     changes = [confusion(frame, stage, against="unmasked") for frame, stage in panels]
     for trace, (means, texts) in zip(figure.data, shares, strict=True):
         trace.update(z=means, text=texts, coloraxis="coloraxis", texttemplate="%{text}")
-        trace.hovertemplate = "%{y}, gives %{x}: %{text}<extra></extra>"
+        trace.hovertemplate = "asked %{y}, gives %{x}: %{text}<extra></extra>"
     share_axis = {"coloraxis": {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "showscale": False}}
     change_axis = {"coloraxis": {"colorscale": DIVERGING, "cmin": -100, "cmax": 100, "showscale": False}}
     choices = [
@@ -89,7 +92,9 @@ def performed(
         ("change against no mask [points]", _restyled(changes), change_axis),
     ]
     figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(title="asked", col=1)
     figure.update_xaxes(tickangle=0)
+    figure.update_xaxes(title="the answer is", row=len(stages))
     figure.update_annotations(font_size=12)
     margin = {"l": 70, "r": 25, "t": 75, "b": 30}
     return style(figure, 80 + 150 * len(stages), updatemenus=[buttons(choices, y=1.08)], margin=margin, **share_axis)
@@ -126,5 +131,4 @@ def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
     one_legend_entry_each(figure)
     figure.update_xaxes(title={"text": "mask", "standoff": 5})
     figure.update_yaxes(title="correct [%]", range=[0, 104])
-    legend = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
-    return style(figure, 460, barmode="group", scattermode="group", bargap=0.2, scattergap=0.2, legend=legend)
+    return style(figure, 460, barmode="group", scattermode="group", bargap=0.2, scattergap=0.2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from modules_lib.experiments import preset
 from modules_lib.figures.addmul import OUTCOMES, confusion
@@ -25,6 +24,7 @@ from modules_lib.figures.theme import (
     Results,
     buttons,
     count,
+    panels,
     slider,
     style,
 )
@@ -63,7 +63,7 @@ def sensitivity(published: Results, run: Results, beta: float, run_beta: float |
         beta: the middle of the published sweep, the paper's choice.
         run_beta: of the run's sweep, if it is another.
     """
-    figure = make_subplots(2, 1, subplot_titles=list(SIZES.values()), vertical_spacing=0.12, shared_xaxes=True)
+    figure = panels(list(SIZES.values()), vertical_spacing=0.12, shared_xaxes=True)
     sides = [(PUBLISHED, published, beta), (RUN, run, beta if run_beta is None else run_beta)]
     for row, size in enumerate(SIZES, 1):
         for kind, results, middle in sides:
@@ -79,8 +79,7 @@ def sensitivity(published: Results, run: Results, beta: float, run_beta: float |
     steps = [(one, {"x": [[one, one]] * 2}, lines) for one in betas]
     figure.update_xaxes(type="log", exponentformat="power", dtick=1)
     figure.update_xaxes(title={"text": "beta = batch × alpha", "standoff": 5}, row=2, col=1)
-    figure.update_yaxes(title="[%]", range=[0, 104])
-    figure.update_annotations(x=0, xanchor="left")
+    figure.update_yaxes(title="proportion [%]", range=[0, 104])
     return _over_betas(one_legend_entry_each(figure), steps, 620, betas.index(beta))
 
 
@@ -104,7 +103,7 @@ def _curve(values: pd.DataFrame, kind: str, name: str, colour: str) -> go.Scatte
     Args:
         values: seeds in rows, places on the x axis in columns.
     """
-    summary = spread(values)
+    summary, source = spread(values), f"{kind}, {count(len(values), 'seed')}"
     published = kind == PUBLISHED
     outline = {"color": "white", "width": 1.5}
     marker = {"color": colour} | ({"size": 6} if published else {"symbol": "diamond", "size": 9, "line": outline})
@@ -118,7 +117,8 @@ def _curve(values: pd.DataFrame, kind: str, name: str, colour: str) -> go.Scatte
         name=name,
         legendgroup=name,
         customdata=[plus_minus(mean, deviation) for mean, deviation in summary.to_numpy()],
-        hovertemplate=f"%{{x:.2~e}}: %{{customdata}} [%]<extra>{name}, {kind}, {count(len(values), 'seed')}</extra>",
+        hovertemplate=f"%{{x:.2~e}}: %{{customdata}} [%]<extra>{name}, {source}</extra>",
+        meta={"source": source},
         cliponaxis=False,
     )
 
@@ -128,13 +128,13 @@ def _over_betas(figure: go.Figure, steps: list[tuple[float, dict, list[int]]], h
     moves = [{"label": f"{beta:.1e}", "method": "restyle", "args": [changes, at]} for beta, changes, at in steps]
     legend = {"orientation": "h", "x": 0, "y": 1 + 40 / height, "yanchor": "bottom"}
     style(figure, height, legend=legend, sliders=[slider("beta = ", moves, active)], margin={"t": 80, "l": 60, "r": 20})
-    return figure.update_layout(meta={"linked": "beta"})
+    return figure.update_layout(meta=(figure.layout.meta or {}) | {"linked": "beta"})
 
 
 def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
     """Weights "kept" by each stage, or "sharing" of each operation, in per cent by layer, at the slider's beta."""
     stages = {"full": "both operations", **TASKS} if metric == "kept" else TASKS
-    figure = make_subplots(2, 1, subplot_titles=list(SIZES.values()), vertical_spacing=0.2)
+    figure = panels(list(SIZES.values()), vertical_spacing=0.2)
     over = factors(published["large"])
     bars = [(row, size, stage) for row, size in enumerate(SIZES, 1) for stage in stages]
 
@@ -158,7 +158,7 @@ def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
         }
         steps.append((beta * factor, changes, list(range(len(bars)))))
     figure.update_yaxes(title=f"{'shared' if metric == 'sharing' else metric} [%]", range=[0, 104])
-    figure.update_annotations(x=0, xanchor="left")
+    figure.update_xaxes(title={"text": "layer", "standoff": 5}, row=2, col=1)
     figure.update_layout(barmode="group", bargap=0.3)
     return _over_betas(one_legend_entry_each(figure), steps, 560, over.index(1.0))
 
@@ -166,20 +166,22 @@ def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
 def performed_at(published: Results, beta: float, size: str = "large") -> go.Figure:
     """Figure 2 at the slider's beta: asked for an operation (rows), what does each mask's network do (columns)?"""
     stages = {"full": "mask: both", "add": "mask: +", "mul": "mask: ×"}
-    figure = make_subplots(1, 3, column_titles=list(stages.values()), horizontal_spacing=0.03, shared_yaxes=True)
+    figure = panels(list(stages.values()), columns=3, horizontal_spacing=0.03, shared_yaxes=True)
     frame, over = published[size], factors(published[size])
-    panels = {factor: [confusion(frame, stage_at(stage, factor)) for stage in stages] for factor in over}
-    for column, (means, texts) in enumerate(panels[1.0], 1):
-        cells = {"z": means, "text": texts, "x": list(OUTCOMES.values()), "y": ["asked +", "asked ×"]}
-        hover = "%{y}, gives %{x}: %{text}<extra></extra>"
+    cells_at = {factor: [confusion(frame, stage_at(stage, factor)) for stage in stages] for factor in over}
+    for column, (means, texts) in enumerate(cells_at[1.0], 1):
+        cells = {"z": means, "text": texts, "x": list(OUTCOMES.values()), "y": ["+", "×"]}
+        hover = "asked %{y}, gives %{x}: %{text}<extra></extra>"
         figure.add_heatmap(
             **cells, texttemplate="%{text}", coloraxis="coloraxis", hovertemplate=hover, row=1, col=column
         )
     steps = [
         (beta * factor, {"z": [means for means, _ in cells], "text": [texts for _, texts in cells]}, [0, 1, 2])
-        for factor, cells in panels.items()
+        for factor, cells in cells_at.items()
     ]
     figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(title="asked", col=1)
+    figure.update_xaxes(title={"text": "the answer is", "standoff": 5})
     scale = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "showscale": False}
     return _over_betas(figure.update_layout(coloraxis=scale), steps, 330, over.index(1.0))
 
@@ -192,9 +194,9 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
         scales: kind -> the scale of these results.
     """
     figure = go.Figure()
-    looks = {PUBLISHED: ("circle", BLUE), RUN: ("diamond", BLUE), "paper scale": ("square", ORANGE)}
+    looks = {PUBLISHED: ("circle", "solid"), RUN: ("diamond", "solid"), "paper scale": ("square", "dot")}
     for kind, frames in results.items():
-        names, (symbol, colour) = networks_by_capacity(frames), looks[kind]
+        names, (symbol, dash) = networks_by_capacity(frames), looks[kind]
         hidden = [preset(name, scales[kind]).fields()["hidden"] for name in names.values()]
         summary = spread(pd.DataFrame({size: 100 * share for size, share in sharing_by_capacity(frames).items()}))
         learned = [100 * outcome(frames[name], "unmasked", "mul").mean() for name in names.values()]
@@ -203,13 +205,14 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
             y=summary["mean"],
             error_y={"type": "data", "array": summary["deviation"].fillna(0), "width": 3},
             mode="markers" if kind == RUN else "lines+markers",
-            marker={"symbol": symbol, "size": 10, "color": colour, "line": {"color": "white", "width": 1.5}},
-            line={"color": colour},
+            marker={"symbol": symbol, "size": 10, "color": COLOURS["add"], "line": {"color": "white", "width": 1.5}},
+            line={"color": COLOURS["add"], "dash": dash},
             name=f"{kind}, {count(frames['capacity-tiny']['seed'].nunique(), 'seed')}",
             customdata=[
                 [plus_minus(mean, deviation), f"{right:.1f}"]
                 for (mean, deviation), right in zip(summary.to_numpy(), learned, strict=True)
             ],
+            meta={"customdata": ["shared [%]", "multiplication right without masks [%]"]},
             hovertemplate="<b>%{x}</b><br>shared: %{customdata[0]} [%]<br>"
             "multiplication right without masks: %{customdata[1]} [%]<extra></extra>",
         )
@@ -247,7 +250,7 @@ def histogram(results: Results) -> go.Figure:
         ("linear", {"y": shown["linear"]}, {"yaxis.type": "linear", "yaxis.autorange": True}),
     ]
     figure.update_xaxes(title={"text": "mask probability", "standoff": 5}, range=[-0.01, 1.01])
-    figure.update_yaxes(title="density", type="log", exponentformat="power")
+    figure.update_yaxes(title="density of weights", type="log", exponentformat="power")
     return style(figure, 430, updatemenus=[buttons(views, y=1.02)])
 
 
@@ -269,10 +272,10 @@ def shrinking(results: Results, names: dict[str, str]) -> go.Figure:
         chosen = frame[frame["metric"] == "curve kept"]
         for stage in [stage for stage in chosen["stage"].unique() if stage in names]:
             curves = chosen[chosen["stage"] == stage].pivot(index="seed", columns="step", values="value")
-            figure.add_trace(_curve(100 * curves, PUBLISHED, names[stage], COLOURS[stage]))
-            figure.data[-1].update(
-                visible=experiment == next(iter(results)), hovertemplate="step %{x}: %{customdata} %"
-            )
+            curve = _curve(100 * curves, PUBLISHED, names[stage], COLOURS[stage])
+            curve.meta |= {"experiment": EXPERIMENTS[experiment][0]}
+            curve.update(visible=experiment == next(iter(results)), hovertemplate="step %{x}: %{customdata} %")
+            figure.add_trace(curve)
             owners.append(experiment)
     choices: list[tuple] = [
         (EXPERIMENTS[experiment][0], {"visible": [owner == experiment for owner in owners]}, {})

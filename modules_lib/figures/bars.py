@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from modules_lib.figures.theme import COLOURS, GREY, Results, count, style
+from modules_lib.figures.theme import COLOURS, GREY, Results, count, panels, style
 from modules_lib.measures import by_layer, chance, outcome, plus_minus, spread
 
 PUBLISHED, RUN = "published", "this run"
@@ -47,16 +46,15 @@ def per_layer(
                 values = measure.factor * by_layer(frame, task, measure.metric).drop(columns="total")
                 figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[task], unit, digits), row=row, col=1)
     figure.update_yaxes(title=unit)
+    figure.update_xaxes(title={"text": "layer", "standoff": 5}, row=len(networks), col=1)
     return style(figure, 300 * len(networks) + 60, **GROUPS)
 
 
 def _panels(published: Results, run: Results, names: Mapping[str, str]) -> tuple[list[str], go.Figure]:
     """The networks that there are results of, and a figure with a panel for each, one below the other."""
     networks = shown(published, run, names)
-    titles = [names[network] for network in networks]
     gap = 0.32 / max(2, len(networks))
-    figure = make_subplots(rows=len(networks), cols=1, subplot_titles=titles, vertical_spacing=gap)
-    return networks, figure.update_annotations(x=0, xanchor="left")
+    return networks, panels([names[network] for network in networks], vertical_spacing=gap)
 
 
 def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str]) -> go.Figure:
@@ -88,7 +86,7 @@ def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit
         values: seeds in rows, places on the x axis in columns.
     """
     summary = spread(values)
-    source = f"{name}, {kind}, {count(len(values), 'seed')}"
+    source = f"{kind}, {count(len(values), 'seed')}"
     common = {
         "x": list(summary.index),
         "y": summary["mean"],
@@ -97,7 +95,8 @@ def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit
         "legendgroup": name,
         "offsetgroup": name,
         "customdata": [plus_minus(mean, deviation, digits) for mean, deviation in summary.to_numpy()],
-        "hovertemplate": f"<b>%{{x}}</b><br>%{{customdata}} {unit}<extra>{source}</extra>",
+        "hovertemplate": f"<b>%{{x}}</b><br>%{{customdata}} {unit}<extra>{name}, {source}</extra>",
+        "meta": {"source": source},
     }
     if kind == PUBLISHED:
         return go.Bar(**common, marker_color=colour, opacity=0.85)
@@ -112,6 +111,7 @@ def lines_on_bars(values: pd.DataFrame, group: str, name: str) -> list[go.Scatte
     marker = {"symbol": "line-ew", "size": 13}
     below = go.Scatter(**common, name="", marker=marker | {"line": {"width": 4.5, "color": "white"}}, hoverinfo="skip")
     above = go.Scatter(**common, name=name, marker=marker | {"line": {"width": 2.5, "color": "black"}})
+    above.meta = {"of": group}
     return [below.update(legendgroup=name), above.update(legendgroup=name, hovertemplate=hover)]
 
 

@@ -8,12 +8,23 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from modules_lib.data.images import CLASSES
 from modules_lib.experiments.cifar import RELEASED
 from modules_lib.figures.bars import GROUPS, PUBLISHED, bar_or_diamond, both, one_legend_entry_each
-from modules_lib.figures.theme import BLUE, DIVERGING, GREY, ORANGE, SEQUENTIAL, SKY, Results, buttons, style
+from modules_lib.figures.theme import (
+    AMBER,
+    BLUE,
+    DIVERGING,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    SKY,
+    Results,
+    buttons,
+    panels,
+    style,
+)
 from modules_lib.measures import by_layer, confusions, own_and_others, plus_minus, removed_classes, stage_with
 
 
@@ -53,38 +64,46 @@ def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
     before, names = confusions(frame, stage_with("full", factor)), removed_classes(frame, factor)
     rows = -(-len(names) // 2)
     titles = [f"without {name}" for name in names]
-    figure = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.06, vertical_spacing=0.25 / rows)
+    figure = panels(titles, columns=2, horizontal_spacing=0.06, vertical_spacing=0.25 / rows)
     for i, name in enumerate(names):
         cells = _cells(confusions(frame, stage_with(name, factor)), before) | {"text": None, "texttemplate": None}
         trace = go.Heatmap(**cells, x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis")
         figure.add_trace(trace, i // 2 + 1, i % 2 + 1)
     figure.update_yaxes(autorange="reversed", showticklabels=False)
     figure.update_xaxes(showticklabels=False)
-    figure.update_annotations(font_size=12)
-    margin = {"l": 20, "r": 20, "t": 40, "b": 20}
+    figure.update_yaxes(title="true class", col=1)
+    figure.update_xaxes(title="taken for", row=rows)
+    margin = {"l": 30, "r": 20, "t": 40, "b": 30}
     return style(figure, 60 + 260 * rows, coloraxis=_changes(), margin=margin)
 
 
-def taken_for(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
-    """What the images of each class (rows) are taken for more or less often when its weights are gone, in points."""
-    sides = both("cifar10", published, run)
+def taken_for(published: Results, run: Results) -> go.Figure:
+    """What the images of each class (rows) are taken for more or less often when its weights are gone, in points.
+
+    A menu chooses published results or the run, and between the betas that these have.
+    """
     choices: list[tuple] = []
-    for kind, frame in sides:
-        before, names = confusions(frame, stage_with("full", factor)), removed_classes(frame, factor)
-        own = [CLASSES.index(name) for name in names]
-        after = np.stack([confusions(frame, stage_with(CLASSES[i], factor))[:, i] for i in own], 1)
-        cells = _cells(after, before[:, own], own) | {"y": names}
-        choices.append((kind, {key: [value] for key, value in cells.items()}, {}))
+    for kind, frame in both("cifar10", published, run):
+        for factor in (1.0, RELEASED):
+            names = removed_classes(frame, factor)
+            if not names:
+                continue
+            before, own = confusions(frame, stage_with("full", factor)), [CLASSES.index(name) for name in names]
+            after = np.stack([confusions(frame, stage_with(CLASSES[i], factor))[:, i] for i in own], 1)
+            cells = _cells(after, before[:, own], own) | {"y": names}
+            shown = kind if factor == 1 else f"{kind}, {factor:g} × beta"
+            choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), coloraxis="coloraxis"))
-    return _square(figure, "class whose weights are gone", coloraxis=_changes(), updatemenus=[buttons(choices, y=1.02)])
+    layout = {"coloraxis": _changes(), "updatemenus": [_menu(choices)], "title": _title(choices)}
+    return _square(figure, "class whose weights are gone", **layout)
 
 
 def drops(published: Results, run: Results) -> go.Figure:
     """By how much true-positive rates fall: that of the removed class, and of the others on average, at each beta."""
     figure = go.Figure()
     for kind, frame in both("cifar10", published, run):
-        for factor, colours in ((1.0, (BLUE, SKY)), (RELEASED, (ORANGE, "#f0b27a"))):
+        for factor, colours in ((1.0, (BLUE, SKY)), (RELEASED, (ORANGE, AMBER))):
             names = removed_classes(frame, factor)
             if not names:
                 continue
@@ -95,7 +114,7 @@ def drops(published: Results, run: Results) -> go.Figure:
                 figure.add_trace(bar_or_diamond(table, kind, f"{of}: {at}", colour, "points", 1))
     figure.update_yaxes(title="true-positive rate lost [points]")
     figure.update_xaxes(title={"text": "class whose weights are gone", "standoff": 5})
-    legend = {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"}
+    legend = {"orientation": "h", "x": 0, "y": -0.31, "yanchor": "top"}
     return style(one_legend_entry_each(figure), 460, legend=legend, **GROUPS)
 
 
@@ -114,6 +133,7 @@ def removed(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
             by.append(name)
             figure.add_trace(bar_or_diamond(values, kind, f"by {name}", GREY, "% removed", 1))
     figure.update_traces(showlegend=False)
+    figure.update_xaxes(title={"text": "class or layer whose weights are removed", "standoff": 5})
     choices: list[tuple] = [
         (f"by {name}", {"visible": [owner == name for owner in by]}, {}) for name in ("class", "layer")
     ]
@@ -143,7 +163,7 @@ def _cells(after: np.ndarray, before: np.ndarray | None = None, rows: list[int] 
          for j in range(len(CLASSES))]
         for i, name in enumerate(names)
     ]  # fmt: skip
-    text = [[f"{value:.0f}" if abs(value) >= 0.5 else "" for value in row] for row in mean]
+    text = [[f"{value:.0f}" if abs(value) > 0.5 else "" for value in row] for row in mean]
     template = {"texttemplate": "%{text}", "hovertemplate": "%{customdata}<extra></extra>"}
     return {"z": mean.round(2).tolist(), "text": text, "customdata": said, **template}
 
@@ -160,7 +180,7 @@ def _menu(choices: list[tuple]) -> dict:
 
 def _title(choices: list[tuple]) -> dict:
     """What is shown first; menus change it along with what they show."""
-    return {"text": choices[0][2]["title.text"], "x": 1, "xanchor": "right", "y": 0.97, "font": {"size": 13}}
+    return {"text": choices[0][2]["title.text"], "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
 
 
 def _changes() -> dict:
@@ -170,5 +190,5 @@ def _changes() -> dict:
 def _square(figure: go.Figure, rows: str = "true class", **layout: object) -> go.Figure:
     figure.update_yaxes(autorange="reversed", title=rows)
     figure.update_xaxes(title={"text": "taken for", "standoff": 5}, tickangle=-40)
-    margin = {"l": 110, "r": 20, "t": 60, "b": 90}
-    return style(figure, 560, margin=margin, **layout)
+    margin = {"l": 110, "r": 20, "t": 80, "b": 90}  # above the map a menu, above that what it shows
+    return style(figure, 580, margin=margin, **layout)

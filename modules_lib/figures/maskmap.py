@@ -45,8 +45,9 @@ def mask_map(
     maps = [_Layer(_kinds(first, second, name), label, names, palette) for name, label in layers.items()]
     shown = maps[0]
     figure = go.Figure(go.Heatmap(**shown.blocks(), colorscale=[[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]]))
-    figure.update_traces(showscale=False, hovertemplate=_hover(names), name="")
-    for name, colour in zip((f"only {names[0]}", f"only {names[1]}", "both", "neither"), palette, strict=True):
+    figure.update_traces(showscale=False, hovertemplate=_hover(names), name="weights in blocks")
+    figure.data[0].meta = {"customdata": _kind_names(names)}
+    for name, colour in zip(_kind_names(names), palette, strict=True):
         marker = {"symbol": "square", "size": 12, "color": colour}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
     images = [
@@ -92,7 +93,7 @@ class _Layer:
         return {
             "x": [_centre(a, b) for a, b in zip(self.column_edges[:-1], self.column_edges[1:], strict=True)],
             "y": [_centre(a, b) for a, b in zip(self.row_edges[:-1], self.row_edges[1:], strict=True)],
-            "z": np.zeros(self.counts.shape[:2], int).tolist(),
+            "z": self.counts[..., :3].sum(-1).tolist(),
             "customdata": self.counts.tolist(),
         }
 
@@ -115,15 +116,15 @@ class _Layer:
         return {**common, "x": -0.5, "y": -0.5, "sizex": self.columns, "sizey": self.rows}
 
     def axes(self) -> dict:
-        x = {"range": [-0.5, self.columns - 0.5], "title": {"text": f"from ({self.columns})"}}
-        y = {"range": [self.rows - 0.5, -0.5], "title": {"text": f"to ({self.rows})"}}
+        x = {"range": [-0.5, self.columns - 0.5], "title": {"text": f"from unit (of {self.columns})"}}
+        y = {"range": [self.rows - 0.5, -0.5], "title": {"text": f"to unit (of {self.rows})"}}
         plain = {"showgrid": False, "zeroline": False}
         return {"xaxis": {**x, **plain}, "yaxis": {**y, **plain}}
 
     def title(self) -> dict:
         shares = 100 * self.counts.sum((0, 1)) / self.kinds.size
         only = ", ".join(f"only {name} {share:.1f}%" for name, share in zip(self.names, shares[:2], strict=True))
-        return {"text": f"{self.label}: {only}, both {shares[2]:.1f}%"}
+        return {"text": f"{self.label}: both {shares[2]:.1f}%<br>{only}"}  # two lines, for a phone
 
     def choice(self) -> tuple[dict, dict]:
         """What choosing this layer changes: of the heatmap, of the layout."""
@@ -137,9 +138,12 @@ class _Layer:
         return traces, layout
 
 
+def _kind_names(names: tuple[str, str]) -> list[str]:
+    return [f"only {names[0]}", f"only {names[1]}", "both", "neither"]
+
+
 def _hover(names: tuple[str, str]) -> str:
-    kinds = (f"only {names[0]}", f"only {names[1]}", "both", "neither")
-    lines = [f"{kind}: %{{customdata[{i}]}}" for i, kind in enumerate(kinds)]
+    lines = [f"{kind}: %{{customdata[{i}]}}" for i, kind in enumerate(_kind_names(names))]
     return "around %{x:.0f} → %{y:.0f}<br>" + "<br>".join(lines) + "<extra></extra>"
 
 

@@ -37,13 +37,14 @@ def sampler(
         shares = 100 * np.histogram(drawn, edges)[0] / samples
         exact = 100 * np.diff(distribution(edges, one, other))
         middles = np.round((edges[1:] + edges[:-1]) / 2, 3)
-        shown = {"visible": one == logit, "opacity": 1.0 if other == tau else 0.0}
+        shown: dict = {"visible": one == logit, "opacity": 1.0 if other == tau else 0.0}
+        shown["meta"] = {"logit": one, "tau": other}
         colours = np.where(middles > 0.5, BLUE, GREY)
         bars = go.Bar(x=middles, y=np.round(shares, 3), width=1 / BINS, marker_color=colours, name="samples", **shown)
         line = {"mode": "lines+markers", "line": {"color": ORANGE, "width": 2}, "marker_size": 5, "name": "analytic"}
         figure.add_traces([bars, go.Scatter(x=middles, y=np.round(exact, 3), **line, **shown)])
     figure.update_traces(hoverinfo="x+y+name", showlegend=False)
-    figure.update_xaxes(title="sample s(l): rounded down (grey) or up (blue)", range=[0, 1])
+    figure.update_xaxes(title="sample s(l), rounded down (grey) or up (blue)", range=[0, 1])
     figure.update_yaxes(title="share of samples [%]", type="log", range=[-1.3, 2], tickvals=[0.1, 1, 10, 100])
     return style(figure, 480, barmode="overlay", bargap=0, sliders=_two_sliders(grid, logits, taus, logit, tau))
 
@@ -86,37 +87,44 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
     sizes = [last.weights[0].shape[1], *(len(weights) for weights in last.weights)]
     places = [[(float(layer), (i + 0.5) / size) for i in range(size)] for layer, size in enumerate(sizes)]
     figure = go.Figure()
-    looks = _edge_looks(edges, last)
-    for (layer, start, end), colour, opacity in zip(edges, looks["line.color"], looks["opacity"], strict=True):
+    looks = zip(edges, *_edge_looks(edges, last).values(), strict=True)
+    for (layer, start, end), colour, opacity, probabilities in looks:
         (x0, y0), (x1, y1) = places[layer][start], places[layer + 1][end]
-        width = 1 + 2.5 * min(1.5, abs(float(last.weights[layer][end, start])))
-        line = {"color": colour, "width": width}
-        figure.add_scatter(x=[x0, x1], y=[y0, y1], mode="lines", line=line, opacity=opacity, hoverinfo="skip")
+        weight = float(last.weights[layer][end, start])
+        line = {"color": colour, "width": 1 + 2.5 * min(1.5, abs(weight))}
+        known = {"weight": round(weight, 4), "customdata": ["p kept for first output", "p kept for second"]}
+        edge = {"name": f"layer {layer + 1}: {start + 1} to {end + 1}", "meta": known, "customdata": probabilities}
+        edge |= {"mode": "lines", "line": line, "opacity": opacity, "hoverinfo": "skip", "showlegend": False}
+        figure.add_scatter(x=[x0, x1], y=[y0, y1], **edge)
     figure.add_traces([_nodes(places), *_legend()])
     steps = [_snapshot_step(edges, snapshot) for snapshot in history]
     figure.update_xaxes(visible=False, range=[-0.25, 2.6])
     figure.update_yaxes(visible=False, range=[1.02, -0.02])
-    figure.update_traces(showlegend=False, selector=lambda trace: trace.name is None)
     through = slider("step ", steps, len(steps) - 1) | {"pad": {"t": 10}}
-    title = {"text": last.title, "font": {"size": 13}}
+    title = {"text": last.title, "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
     legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
-    margin = {"t": 90, "l": 10, "r": 10}
+    margin = {"t": 105, "l": 10, "r": 10}
     return style(figure, 520, sliders=[through], title=title, legend=legend, margin=margin)
 
 
 def _edge_looks(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict[str, list]:
-    """Colour and opacity of every edge: the more probable mask decides how visible it is."""
-    colours, opacities = [], []
+    """Colour, opacity and probabilities of every edge: the more probable mask decides how visible it is."""
+    colours, opacities, probabilities = [], [], []
     for layer, start, end in edges:
         first, second = (float(task[layer][end, start]) for task in snapshot.probabilities)
         kept = (first > 0.5, second > 0.5)
         colours.append({(True, True): GREEN, (True, False): BLUE, (False, True): ORANGE}.get(kept, GREY))
         opacities.append(round(max(0.06, max(first, second) ** 2), 3))
-    return {"line.color": colours, "opacity": opacities}
+        probabilities.append([[round(first, 3), round(second, 3)]] * 2)  # at both ends
+    return {"line.color": colours, "opacity": opacities, "customdata": probabilities}
 
 
 def _snapshot_step(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict:
-    changes = [_edge_looks(edges, snapshot), {"title.text": snapshot.title}, list(range(len(edges)))]
+    changes = [
+        _edge_looks(edges, snapshot),
+        {"title.text": snapshot.title},
+        list(range(len(edges))),
+    ]
     return {"label": str(snapshot.step), "method": "update", "args": changes}
 
 
@@ -132,6 +140,8 @@ def _nodes(places: list[list[tuple[float, float]]]) -> go.Scatter:
         textposition=sides,
         marker={"size": 15, "color": "white", "line": {"color": GREY, "width": 2}},
         hoverinfo="skip",
+        name="units",
+        showlegend=False,
     )
 
 

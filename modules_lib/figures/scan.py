@@ -52,6 +52,7 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 customdata=[plus_minus(*row) for row in summary.to_numpy()],
+                meta={"source": kind},
                 hovertemplate=f"%{{x}} actions: %{{customdata}} % exactly right<extra>{name}, {kind}</extra>",
             )
     one_legend_entry_each(figure)
@@ -59,10 +60,11 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
         line = {"color": GREY, "dash": "dot", "width": 2}
         figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=RUN)
     figure.add_vline(TRAIN_ACTIONS + 1, line={"color": GREY, "dash": "dash", "width": 1})
-    beyond = "beyond: only tested in the length split"
-    figure.add_annotation(x=TRAIN_ACTIONS + 1.3, y=4, text=beyond, showarrow=False, xanchor="left", font_size=11)
+    beyond = {"text": "beyond: only tested<br>in the length split", "align": "left", "font": {"size": 11}}
+    figure.add_annotation(x=TRAIN_ACTIONS + 1.3, y=2, xanchor="left", yanchor="bottom", showarrow=False, **beyond)
     figure.update_yaxes(title="exactly right [%]", range=[0, 104])
-    figure.update_xaxes(title={"text": "actions that a command asks for", "standoff": 5})
+    longest = max(max(trace.x) for trace in figure.data if trace.x[0] is not None)
+    figure.update_xaxes(title={"text": "actions that a command asks for", "standoff": 5}, range=[0, longest + 1])
     return style(figure, 420)
 
 
@@ -74,7 +76,10 @@ def removed_per_token(published: Results, run: Results) -> go.Figure:
             values = 100 * removed_for_token(frame, split).rename(columns=token_name)
             figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[split], "% removed", 1))
     figure.update_yaxes(title="removed [%]", rangemode="tozero")
-    figure.update_xaxes(title={"text": "what the weights write", "standoff": 5})
+    tokens = [token_name(token) for token in TOKENS]
+    labels = [token.replace(" ", "<br>") for token in tokens]  # a phone is narrow
+    figure.update_xaxes(title={"text": "what the weights write", "standoff": 5}, tickangle=0)
+    figure.update_xaxes(tickvals=tokens, ticktext=labels)
     return style(one_legend_entry_each(figure), 400, **GROUPS)
 
 
@@ -87,7 +92,7 @@ def removed_per_layer(published: Results, run: Results) -> go.Figure:
             values = 100 * (1 - by_layer(frame, stage, "kept") / size)
             figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[stage], "% removed", 1))
     figure.update_yaxes(title="removed [%]", range=[0, 104])
-    figure.update_xaxes(tickangle=-40)
+    figure.update_xaxes(title={"text": "layer", "standoff": 5}, tickangle=-40)
     legend = {"orientation": "h", "x": 0, "y": -0.33, "yanchor": "top"}
     return style(one_legend_entry_each(figure), 480, legend=legend, **GROUPS)
 
@@ -131,9 +136,9 @@ def output_map(masks: Mapping[str, Masks], first: str = "add-jump") -> go.Figure
         choices.append((SPLITS[split], traces, layout, [0]))
     figure.update_yaxes(autorange="reversed", tickvals=rows, ticktext=parts[first], title="token, part removed")
     figure.update_xaxes(title={"text": "unit of the decoder's last layer", "standoff": 5}, showgrid=False)
-    margin = {"l": 130, "r": 20, "t": 70, "b": 60}
-    title = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.95, "font": {"size": 13}}
-    return style(figure, 380, updatemenus=[buttons(choices, y=1.04)], margin=margin, title=title)
+    margin = {"l": 130, "r": 20, "t": 90, "b": 60}
+    title = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.97, "yanchor": "top", "font": {"size": 13}}
+    return style(figure, 400, updatemenus=[buttons(choices, y=1.04)], margin=margin, title=title)
 
 
 def token_name(token: str) -> str:

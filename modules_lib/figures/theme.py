@@ -1,4 +1,4 @@
-"""What all figures share: colours that the colour-blind can tell apart, labels, and how spread is written."""
+"""What all figures share: a template, colours that the colour-blind can tell apart, panels, controls."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.subplots import make_subplots
 
 from modules_lib.measures import PAIRS
 
-# M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere.
+# M. Okabe and K. Ito, "Color Universal Design" (2008). The same task has the same colour everywhere. There are more
+# tasks than colours that all can tell apart, so those of different experiments, never drawn together, share some.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
 SKY, PURPLE, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
 WINE = "#882255"  # P. Tol, "Colour schemes" (2021), where one more is needed
@@ -44,17 +47,56 @@ DIVERGING = "RdBu"
 Results = dict[str, pd.DataFrame]  # network ("fnn", "lstm") -> table of measurements
 
 
+INK, GRID = "#2a3f5f", "#e5eaf1"
+AXIS = {
+    "automargin": True,
+    "gridcolor": GRID,
+    "linecolor": GRID,
+    "ticks": "",
+    "title": {"standoff": 8, "font": {"size": 13}},
+    "zerolinecolor": GRID,
+    "zerolinewidth": 2,
+}
+TEMPLATE = "modules"
+pio.templates[TEMPLATE] = go.layout.Template(
+    layout={
+        "coloraxis": {"colorbar": {"outlinewidth": 0, "ticks": ""}},
+        "colorway": [BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, GREY],
+        "font": {"family": "system-ui, Helvetica, Arial, sans-serif", "size": 13, "color": INK},
+        "hoverlabel": {"align": "left"},
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "yanchor": "top", "x": 0},
+        "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "xaxis": AXIS,
+        "yaxis": AXIS,
+    }
+)
+
+
 def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     """The book's look; figures are as wide as the page."""
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 60, "r": 20, "t": 50, "b": 50},
-        font={"size": 13},
-        legend={"orientation": "h", "y": -50 / height, "yanchor": "top", "x": 0},
-        hoverlabel={"align": "left"},
-    )
+    figure.update_layout(template=TEMPLATE, height=height, legend_y=-56 / (height - 100))
     return figure.update_layout(**layout)
+
+
+def panels(titles: Sequence[str], columns: int = 1, **options: object) -> go.Figure:
+    """An empty figure with a panel for every title, row by row, which titles also name in downloaded data."""
+    rows = -(-len(titles) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=titles, **options)
+    figure.update_annotations(font_size=13)
+    if columns == 1:
+        figure.update_annotations(x=0, xanchor="left")
+    return name_panels(figure, titles, columns)
+
+
+def name_panels(figure: go.Figure, titles: Sequence[str], columns: int = 1) -> go.Figure:
+    """Say in the figure itself which axes belong to which panel: ``x2y2`` -> its title."""
+    places = [figure.get_subplot(i // columns + 1, i % columns + 1) for i in range(len(titles))]
+    names = ["".join(axis.plotly_name.replace("axis", "") for axis in place) for place in places]
+    figure.layout.meta = {"panels": dict(zip(names, titles, strict=True))}
+    return figure
 
 
 def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
@@ -77,7 +119,14 @@ def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
 def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: float = 1.0) -> dict:
     """A slider below a figure; its steps are plotly's."""
     current = {"prefix": label, "font": {"size": 13}}
-    return {"active": active, "steps": steps, "currentvalue": current, "x": x, "len": length, "pad": {"t": 60}}
+    return {
+        "active": active,
+        "steps": steps,
+        "currentvalue": current,
+        "x": x,
+        "len": length,
+        "pad": {"t": 60, "l": 6, "r": 14},
+    }
 
 
 def count(number: int, thing: str) -> str:

@@ -1,0 +1,34 @@
+"""What captions say of seeds and error bars: counted in the results that a figure shows."""
+
+from __future__ import annotations
+
+from modules_lib.figures.theme import Results, count
+
+
+def seeds(results: Results) -> str:
+    """``5 seeds``, or ``3 to 5 seeds`` where results differ; ``no seeds`` where there are none."""
+    counts = sorted({frame["seed"].nunique() for frame in results.values() if not frame.empty})
+    if not counts:
+        return "no seeds"
+    return count(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {count(counts[-1], 'seed')}"
+
+
+def means(published: Results, run: Results, marks: str = "Bars", run_marks: str = "Diamonds") -> str:
+    """What the marks of a figure are and what their error bars mean, in sentences."""
+    said = []
+    if any(not frame.empty for frame in published.values()):
+        said.append(f"{marks}: published, mean over {seeds(published)}.")
+    if any(not frame.empty for frame in run.values()):
+        said.append(f"{run_marks}: this run, {seeds(run)}.")
+    several = any(frame["seed"].nunique() > 1 for results in (published, run) for frame in results.values())
+    if several:
+        said.append("Error bars: unbiased standard deviation over seeds; one seed has none.")
+    return " ".join(said)
+
+
+def numbers(published: Results, run: Results) -> str:
+    """What the numbers written in a figure are, in a sentence."""
+    sides = {"published": published, "this run": run}
+    there = {kind: results for kind, results in sides.items() if any(not frame.empty for frame in results.values())}
+    counts = ", ".join(f"{kind}: {seeds(results)}" for kind, results in there.items())
+    return f"Numbers: mean and, where there are several seeds, unbiased standard deviation over them ({counts})."
