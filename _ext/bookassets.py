@@ -20,6 +20,7 @@ FILES = {
     "plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js",
     "plotly-theme.js": ASSETS / "plotly-theme.js",
     "plotly-links.js": ASSETS / "plotly-links.js",
+    "claims.js": ASSETS / "claims.js",
     "book.css": ASSETS / "book.css",
 }
 
@@ -39,6 +40,8 @@ def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, An
         app.add_js_file("vendor/plotly.min.js", priority=100)
         app.add_js_file("vendor/plotly-theme.js", priority=800, defer="defer")
         app.add_js_file("vendor/plotly-links.js", priority=800, defer="defer")
+    if 'class="verdicts claims"' in context.get("body", ""):
+        app.add_js_file("vendor/claims.js", priority=800, defer="defer")
 
 
 def copy_files(app: Sphinx, failure: Exception | None) -> None:
