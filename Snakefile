@@ -109,6 +109,7 @@ rule chapter:
 rule pages:
     input:
         [str(executed(name)) for name in all_chapters()],
+        sorted(Path(workflow.basedir, "book").glob("*.md")),
         "_config.yml",
         "_toc.yml",
     output:

@@ -22,6 +22,7 @@ FILES = {
     "plotly-controls.js": ASSETS / "plotly-controls.js",
     "plotly-data.js": ASSETS / "plotly-data.js",
     "plotly-draw.js": ASSETS / "plotly-draw.js",
+    "claims.js": ASSETS / "claims.js",
     "book.css": ASSETS / "book.css",
 }
 
@@ -40,6 +41,8 @@ def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, An
         # deferred: the text can be read before megabytes of plotly.js are; in this order
         for name in ("plotly.min.js", "plotly-theme.js", "plotly-controls.js", "plotly-data.js", "plotly-draw.js"):
             app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
+    if 'class="verdicts claims"' in context.get("body", ""):
+        app.add_js_file("vendor/claims.js", priority=800, defer="defer")
 
 
 def copy_files(app: Sphinx, failure: Exception | None) -> None:

@@ -75,7 +75,7 @@ def choose_alpha(
 
     Args:
         model: any torch module, trained on the full task.
-        batch, loss: the full task, as for :func:`modules_lib.train_masks`.
+        batch, loss: the full task, as for :func:`modules_lib.training.train_masks`.
         accuracy: a model -> its accuracy on the full task, in [0, 1].
         tolerance: how much of the accuracy a full-task mask may cost.
         start: the first alpha, which should be too weak.

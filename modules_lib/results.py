@@ -56,6 +56,12 @@ def published(*configs: Config) -> pd.DataFrame:
     return frame[frame["config"].isin([config.hash() for config in configs])]
 
 
+def runs_of(config: Config) -> list[Run]:
+    """The published runs of a config, by seed."""
+    place = (config.experiment, config.hash())
+    return [run for run in stored(results_folder()) if (run.experiment, run.folder.parent.name) == place]
+
+
 def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
     """Copy runs' text files to ``results/``. What is published already with other numbers is not overwritten.
 

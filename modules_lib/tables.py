@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from modules_lib.experiments import EXPERIMENTS, read_config, scale_of
-from modules_lib.experiments.config import SCALES, Config
-from modules_lib.results import results_folder
-from modules_lib.runs import Run, runs_folder, stored
+from modules_lib.experiments import EXPERIMENTS, nearest_scale, read_config
+from modules_lib.experiments.config import SCALES
+from modules_lib.results import runs_of
+from modules_lib.runs import runs_folder, stored
 
 
 def experiments() -> pd.DataFrame:
@@ -23,7 +23,7 @@ def experiments() -> pd.DataFrame:
         shows = (inspect.getdoc(module) or "").split(":")[0].replace("\n", " ")
         for scale in SCALES:
             config = scales[scale]
-            seconds = [run.provenance()["seconds"] for run in _published(config)]
+            seconds = [run.provenance()["seconds"] for run in runs_of(config)]
             rows.append(
                 {
                     "experiment": name,
@@ -38,11 +38,6 @@ def experiments() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _published(config: Config) -> list[Run]:
-    folder = results_folder() / config.experiment / config.hash()
-    return [Run(path) for path in sorted(folder.glob("seed-*"))]
-
-
 def store() -> pd.DataFrame:
     """Every run in the store, finished or not."""
     rows = []
@@ -51,7 +46,7 @@ def store() -> pd.DataFrame:
             state = {"settings": "damaged: `check` says more"}
         else:
             about = run.provenance()
-            state = {"settings": _settings(run.config()), "seconds": about["seconds"], "started": about["started"]}
+            state = {"settings": settings(run.config()), "seconds": about["seconds"], "started": about["started"]}
         rows.append({"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **state})
     for path in sorted(runs_folder().glob("*/*/seed-*.partial")):
         seed = path.name.removeprefix("seed-").removesuffix(".partial")
@@ -78,19 +73,11 @@ def _made(path: Path) -> str:
         return f"{path.stem} damaged"
 
 
-def _settings(stored: dict[str, Any]) -> str:
+def settings(stored: dict[str, Any]) -> str:
     """The scale, or what differs from the nearest preset."""
     try:
         config = read_config(stored)
     except ValueError as error:
         return f"of another version: {error}"
-    scale = scale_of(config)
-    if scale != "custom":
-        return scale
-    own = config.fields()
-    differing = {
-        scale: {name: value for name, value in own.items() if value != preset.fields()[name]}
-        for scale, preset in EXPERIMENTS[config.experiment].items()
-    }
-    nearest = min(differing, key=lambda scale: len(differing[scale]))
-    return f"{nearest}, " + ", ".join(f"{name} {value}" for name, value in differing[nearest].items())
+    scale, changes = nearest_scale(config)
+    return ", ".join([scale, *(f"{name} {value}" for name, value in changes.items())])

@@ -1,5 +1,6 @@
 """The chapters: in their committed form, executed by papermill, compared by nbval; the command line around them."""
 
+import re
 import shutil
 
 import nbformat
@@ -8,7 +9,7 @@ import pytest
 from modules_lib import results, runs
 from modules_lib.experiments import preset
 from tests.conftest import ROOT, run_module
-from tools.chapters import all_chapters, problems, source
+from tools.chapters import all_chapters, all_pages, problems, source
 
 SMOKE = {"MODULES_SCALE": "smoke"}
 
@@ -63,7 +64,7 @@ def test_nbval_finds_a_tampered_number(tmp_path, tampered):
         environment = {"MODULES_RESULTS": str(tmp_path / "results")}
     chapter.write_text(text)
     result = nbval(chapter, **environment)
-    assert result.returncode == 1 and "1 failed" in result.stdout, result.stdout[-3000:]
+    assert result.returncode == 1 and re.search(r"[1-9] failed", result.stdout), result.stdout[-3000:]
 
 
 def test_papermill_runs_a_chapter_with_a_changed_beta(tmp_path):
@@ -100,6 +101,6 @@ def test_make_refuses_an_unknown_scale_before_installing():
 
 
 def test_the_built_book_has_every_page(built_book):
-    for name in all_chapters():
+    for name in all_pages():
         assert (built_book / f"{name}.html").exists()
     assert (built_book / "index.html").exists()

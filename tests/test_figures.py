@@ -1,16 +1,17 @@
 """Figures: what they draw is what the results say, and their buttons and sliders change it."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import plotly.io as pio
 import pytest
 import torch
 
-from modules_lib import display, toy
+from modules_lib import Masks, display, toy
 from modules_lib.experiments import preset
 from modules_lib.figures import addmul as figures
-from modules_lib.figures import method
+from modules_lib.figures import method, steps
 from modules_lib.results import published as published_runs
 
 
@@ -107,6 +108,24 @@ def test_tiny_network_is_watched_from_start_to_end():
     first, last = (figure.layout.sliders[0].steps[i].args[0]["opacity"] for i in (0, -1))
     assert sum(last) < sum(first)
     assert torch.equal(history[0].weights[0], history[-1].weights[0])
+
+
+def test_the_last_step_of_the_method_says_what_is_shared():
+    untrained = next(toy.watch(toy.two_xors(0, hidden=6, steps=1)))
+
+    def caption(first, second):
+        snapshot = replace(untrained, masks=[filled(untrained.masks[0], count) for count in (first, second)])
+        return steps.method_steps(snapshot).layout.updatemenus[0].buttons[-1].args[1]["title.text"]
+
+    assert "of A's 20 weights<br>B uses 5 (25%), of B's 5 A uses 5 (100%)" in caption(20, 5)
+    assert "of A's 0 weights<br>B uses 0 (not available)" in caption(0, 5)
+
+
+def filled(masks, count):
+    """Masks of the same shapes that keep the first so many weights."""
+    kept = torch.arange(masks.size()) < count
+    parts = kept.split([mask.numel() for mask in masks.values()])
+    return Masks({name: part.view(mask.shape) for (name, mask), part in zip(masks.items(), parts, strict=True)})
 
 
 def test_the_books_renderer_is_deterministic_and_asks_for_nothing():

@@ -1,13 +1,15 @@
 """The rendered book in a headless browser, read as plain files: all is drawn, all controls work, nothing is fetched."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from modules_lib.figures.theme import BLUE, GREEN
 from tests.conftest import DESKTOP
-from tools.chapters import all_chapters
+from tools.chapters import all_chapters, all_pages
 
-PAGES = ["index", "search", "genindex", *all_chapters()]
+PAGES = ["index", "search", "genindex", *all_pages()]
 PHONE = 390
 # what a reader sees of a figure, without the control that was used
 DRAWN = """gd => [gd.querySelector('.plot-container .main-svg').innerHTML,
@@ -127,3 +129,73 @@ def test_figures_follow_the_theme(visit, name):
     page.wait_for_timeout(500)
     assert all(colour != "rgba(0,0,0,0)" for colour in figures.evaluate_all(background))
     assert page.trouble == []
+
+
+def test_the_steps_of_the_method_add_up(visit):
+    """The last picture's sharing is that of the edges it draws."""
+    page = visit("book/index")
+    figure = page.locator(".plotly-graph-div").first
+    for label, number in (("mask A", 3), ("mask B", 4), ("compare", 5)):
+        assert_changes(page, figure, figure.locator(".updatemenu-button", has_text=label).click, label)
+        caption = figure.evaluate("gd => gd.layout.title.text")
+        assert caption.startswith(f"{number}. ")
+    colours = figure.evaluate("gd => gd.data.filter(d => d.mode == 'lines' && d.x[0] != null).map(d => d.line.color)")
+    only_a, both = colours.count(BLUE), colours.count(GREEN)
+    assert f"A's {only_a + both} weights<br>B uses {both} ({both / (only_a + both):.0%})" in caption
+    assert page.trouble == []
+
+
+def shown_claims(page):
+    rows = page.locator("table.claims tbody tr:visible")
+    return rows.evaluate_all("rows => rows.map(row => +row.cells[0].innerText)")
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_claims_are_sorted_by_their_heads(visit, width):
+    page = visit("book/index", width)
+    heads = page.locator("table.claims th[aria-sort]")
+    assert heads.count() == 5 and shown_claims(page) == list(range(1, 17))
+    heads.first.get_by_role("button").press("Enter")  # as with a keyboard
+    assert shown_claims(page) == list(range(16, 0, -1))
+    assert heads.first.get_attribute("aria-sort") == "descending"
+    verdict = heads.filter(has_text="verdict")
+    verdict.get_by_role("button").click()
+    cells = page.locator("table.claims tbody tr td:nth-child(5)")
+    order = cells.evaluate_all("cells => cells.map(cell => +cell.dataset.value)")
+    assert order == sorted(order) and len(set(order)) > 1
+    assert verdict.get_attribute("aria-sort") == "ascending" and heads.first.get_attribute("aria-sort") == "none"
+    assert page.trouble == []
+
+
+def test_claims_are_filtered_by_verdict_and_words(visit):
+    page = visit("book/index")
+    by_verdict = page.get_by_label("Show claims with this verdict")
+    by_verdict.select_option("partly")
+    rows = page.locator("table.claims tbody tr:visible")
+    said = rows.evaluate_all("rows => rows.map(row => row.dataset.verdicts.split('|'))")
+    assert 0 < len(said) < 16 and all("partly" in verdicts for verdicts in said)
+    assert page.locator(".claims-filter output").inner_text() == f"{len(said)} of 16 claims"
+    by_verdict.select_option("")
+    page.get_by_label("Show claims with these words").fill("scan jump")
+    assert set(shown_claims(page)) == {8, 9, 16}
+    page.get_by_label("Show claims with these words").fill("no such words")
+    assert shown_claims(page) == []
+
+
+def test_claims_can_be_read_without_scripts(browser, built_book):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto((built_book / "book/index.html").as_uri())
+    assert page.locator("table.claims tbody tr").count() == 16
+    page.locator("#claim-2 summary").first.click()
+    assert page.locator("#claim-2 li").first.is_visible()
+    page.close()
+
+
+def test_links_between_pages_lead_somewhere(visit, built_book):
+    page = visit("book/index")
+    links = page.locator("table.claims a, table.table a.internal").evaluate_all("links => links.map(a => a.href)")
+    assert len(links) > 16 and not any(".ipynb" in link for link in links)
+    for link in sorted(set(links)):
+        target, _, heading = link.removeprefix("file://").partition("#")
+        text = Path(target).read_text()
+        assert not heading or f'id="{heading}"' in text, link

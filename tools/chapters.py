@@ -22,11 +22,16 @@ class BookError(Exception):
     """What went wrong, for the reader of a terminal: one sentence, no traceback."""
 
 
-def all_chapters() -> list[str]:
-    """The chapters as `_toc.yml` names them, in reading order, e.g. `book/method`."""
+def all_pages() -> list[str]:
+    """The pages as `_toc.yml` names them, in reading order, e.g. `book/method`."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     parts = [toc, *toc.get("parts", [])]
-    return [toc["root"], *(chapter["file"] for part in parts for chapter in part.get("chapters", []))]
+    return [toc["root"], *(page["file"] for part in parts for page in part.get("chapters", []))]
+
+
+def all_chapters() -> list[str]:
+    """The pages that are notebooks; others are text, which is rendered as it is."""
+    return [name for name in all_pages() if not (ROOT / f"{name}.md").exists()]
 
 
 def select(names: list[str]) -> list[str]:

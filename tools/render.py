@@ -1,6 +1,8 @@
 """From executed chapters to pages: Jupyter Book with execution off, so that a page shows exactly what was run."""
 
+import html
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 from pathlib import Path
 
 import yaml
+from docutils.nodes import make_id
 from nbformat import NotebookNode
 
 from tools.chapters import ROOT, BookError, all_chapters, normal, read, source, write
@@ -16,6 +19,7 @@ OUTPUT = Path(os.environ.get("MODULES_OUTPUT") or ROOT).resolve()  # tests build
 EXECUTED = OUTPUT / "_build/executed"
 PAGES = OUTPUT / "_build/pages"
 HTML = OUTPUT / "_build/html"
+NOTEBOOK_LINK = re.compile(r'href="(?P<name>[\w-]+)\.ipynb(#(?P<heading>[^"]*))?"')
 
 
 def executed(name: str) -> Path:
@@ -29,12 +33,23 @@ def is_complete(nb: NotebookNode) -> bool:
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
-    """The chapter for a page without a kernel: no widgets, which would be dead there, and no progress bars."""
+    """The chapter for a page without a kernel: no widgets, which would be dead there, and no progress bars.
+
+    Links of HTML outputs lead to notebooks, as in JupyterLab, and here to their pages.
+    """
     nb.metadata.pop("widgets", None)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not _is_widget(o) and o.get("name") != "stderr"]
+            for data in [output["data"] for output in cell.outputs if "text/html" in output.get("data", {})]:
+                data["text/html"] = NOTEBOOK_LINK.sub(_page_link, "".join(data["text/html"]))
     return nb
+
+
+def _page_link(link: re.Match[str]) -> str:
+    """JupyterLab has a heading's words with hyphens as its address, a page has what Sphinx makes of them."""
+    heading = f"#{make_id(html.unescape(link['heading']))}" if link["heading"] else ""
+    return f'href="{link["name"]}.html{heading}"'
 
 
 def _is_widget(output: NotebookNode) -> bool:
@@ -46,7 +61,7 @@ def page(name: str) -> NotebookNode:
     path = executed(name)
     if not path.exists():
         print(f"{name}: not executed yet, its page shows only the stored outputs", flush=True)
-        return normal(read(source(name)))
+        return readable(normal(read(source(name))))
     nb = read(path)
     if not is_complete(nb):
         raise BookError(f"{name} stopped before its end when it was executed: mend it, then run make book")

@@ -44,13 +44,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was measured for a claim."""
+    """What was measured for a claim.
+
+    Attributes:
+        claim, verdict, scale, statements: as they say.
+        runs: experiment -> the seeds that were used.
+    """
 
     claim: Claim
     verdict: str
     scale: str
-    seeds: int = 0
     statements: list[Statement] = field(default_factory=list)
+    runs: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> int:
+        """How many, of the experiment that has fewest."""
+        return min(map(len, self.runs.values()), default=0)
 
     @property
     def ours(self) -> str:
@@ -127,7 +137,8 @@ def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict
     statements = claim.statements(used)
     holding = sum(statement.holds for statement in statements)
     verdict = {0: "not reproduced", len(statements): "reproduced"}.get(holding, "partly")
-    return Verdict(claim, verdict, scale, min(frame["seed"].nunique() for frame in used.values()), statements)
+    runs = {name: sorted(frame["seed"].unique().tolist()) for name, frame in used.items()}
+    return Verdict(claim, verdict, scale, statements, runs)
 
 
 def _first(names: list[str], results: dict[str, pd.DataFrame]) -> str:

@@ -88,3 +88,14 @@ def scale_of(config: Config) -> str:
     """The scale whose preset this config is, or ``"custom"``."""
     presets = EXPERIMENTS.get(config.experiment, {})
     return next((scale for scale in SCALES if presets.get(scale) == config), "custom")
+
+
+def nearest_scale(config: Config) -> tuple[str, dict[str, Any]]:
+    """The scale whose preset has most of a config's settings, and the settings that differ with the config's values."""
+    own = config.fields()
+    changes = {
+        scale: {name: value for name, value in own.items() if value != preset.fields()[name]}
+        for scale, preset in EXPERIMENTS[config.experiment].items()
+    }
+    scale = min(changes, key=lambda scale: len(changes[scale]))
+    return scale, changes[scale]

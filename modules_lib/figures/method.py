@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 import torch
+from torch import Tensor
 
 from modules_lib.figures.theme import BLUE, GREEN, GREY, ORANGE, slider, style
 from modules_lib.sampling import gumbel_sigmoid
 from modules_lib.toy import Snapshot
 
 BINS = 25
+Edge = tuple[int, int, int]  # layer, unit it starts from, unit it ends in
 
 
 def sampler(
@@ -78,25 +80,13 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
     A line's width is the size of its weight, its colour tells who keeps it, and a slider goes through the training.
     """
     last = history[-1]
-    edges = [
-        (layer, start, end)
-        for layer, weights in enumerate(last.weights)
-        for end in range(weights.shape[0])
-        for start in range(weights.shape[1])
-    ]
-    sizes = [last.weights[0].shape[1], *(len(weights) for weights in last.weights)]
-    places = [[(float(layer), (i + 0.5) / size) for i in range(size)] for layer, size in enumerate(sizes)]
-    figure = go.Figure()
-    looks = zip(edges, *_edge_looks(edges, last).values(), strict=True)
-    for (layer, start, end), colour, opacity, probabilities in looks:
-        (x0, y0), (x1, y1) = places[layer][start], places[layer + 1][end]
-        weight = float(last.weights[layer][end, start])
-        line = {"color": colour, "width": 1 + 2.5 * min(1.5, abs(weight))}
-        known = {"weight": round(weight, 4), "customdata": ["p kept for first output", "p kept for second"]}
-        edge = {"name": f"layer {layer + 1}: {start + 1} to {end + 1}", "meta": known, "customdata": probabilities}
-        edge |= {"mode": "lines", "line": line, "opacity": opacity, "hoverinfo": "skip", "showlegend": False}
-        figure.add_scatter(x=[x0, x1], y=[y0, y1], **edge)
-    figure.add_traces([_nodes(places), *_legend()])
+    edges, places = edges_and_places(last.weights)
+    looks = _edge_looks(edges, last)
+    lines = edge_lines(edges, places, last.weights, looks["line.color"], looks["opacity"])
+    for line, probabilities in zip(lines, looks["customdata"], strict=True):
+        line.customdata = probabilities
+        line.meta |= {"customdata": ["p kept for first output", "p kept for second"]}
+    figure = go.Figure([*lines, _nodes(places), *_legend()])
     steps = [_snapshot_step(edges, snapshot) for snapshot in history]
     figure.update_xaxes(visible=False, range=[-0.25, 2.6])
     figure.update_yaxes(visible=False, range=[1.02, -0.02])
@@ -107,7 +97,38 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
     return style(figure, 520, sliders=[through], title=title, legend=legend, margin=margin)
 
 
-def _edge_looks(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict[str, list]:
+def edges_and_places(weights: Sequence[Tensor]) -> tuple[list[Edge], list[list[tuple[float, float]]]]:
+    """The edges of a network of linear layers, and where each layer's units are drawn."""
+    edges = [
+        (layer, start, end)
+        for layer, matrix in enumerate(weights)
+        for end in range(matrix.shape[0])
+        for start in range(matrix.shape[1])
+    ]
+    sizes = [weights[0].shape[1], *(len(matrix) for matrix in weights)]
+    return edges, [[(float(layer), (i + 0.5) / size) for i in range(size)] for layer, size in enumerate(sizes)]
+
+
+def edge_lines(
+    edges: list[Edge],
+    places: list[list[tuple[float, float]]],
+    weights: Sequence[Tensor],
+    colours: Sequence[str],
+    opacities: Sequence[float],
+) -> list[go.Scatter]:
+    """A line for every edge, as wide as its weight is large."""
+    lines = []
+    for (layer, start, end), colour, opacity in zip(edges, colours, opacities, strict=True):
+        (x0, y0), (x1, y1) = places[layer][start], places[layer + 1][end]
+        weight = float(weights[layer][end, start])
+        line = {"color": colour, "width": 1 + 2.5 * min(1.5, abs(weight))}
+        known = {"name": f"layer {layer + 1}: {start + 1} to {end + 1}", "meta": {"weight": round(weight, 4)}}
+        looks = {"mode": "lines", "line": line, "opacity": opacity, "hoverinfo": "skip", "showlegend": False}
+        lines.append(go.Scatter(x=[x0, x1], y=[y0, y1], **known, **looks))
+    return lines
+
+
+def _edge_looks(edges: list[Edge], snapshot: Snapshot) -> dict[str, list]:
     """Colour, opacity and probabilities of every edge: the more probable mask decides how visible it is."""
     colours, opacities, probabilities = [], [], []
     for layer, start, end in edges:
@@ -119,12 +140,8 @@ def _edge_looks(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict[s
     return {"line.color": colours, "opacity": opacities, "customdata": probabilities}
 
 
-def _snapshot_step(edges: list[tuple[int, int, int]], snapshot: Snapshot) -> dict:
-    changes = [
-        _edge_looks(edges, snapshot),
-        {"title.text": snapshot.title},
-        list(range(len(edges))),
-    ]
+def _snapshot_step(edges: list[Edge], snapshot: Snapshot) -> dict:
+    changes = [_edge_looks(edges, snapshot), {"title.text": snapshot.title}, list(range(len(edges)))]
     return {"label": str(snapshot.step), "method": "update", "args": changes}
 
 

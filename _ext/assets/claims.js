@@ -1,0 +1,48 @@
+/* The table of claims: sorted by its heads, filtered by verdict and by words. Without this script it is a plain table. */
+(() => {
+  const table = document.querySelector("table.claims");
+  if (!table) return;
+  const body = table.tBodies[0], rows = [...body.rows];
+
+  function element(tag, attributes, ...children) {
+    const made = Object.assign(document.createElement(tag), attributes);
+    made.append(...children);
+    return made;
+  }
+
+  /* Heads: a button each, so that the keyboard reaches it; aria-sort tells readers of the screen. */
+  function sortBy(head, column) {
+    const down = head.ariaSort === "ascending";
+    const numeric = head.dataset.sort === "number";
+    const value = (row) => row.cells[column].dataset.value;
+    const compare = (a, b) => (numeric ? value(a) - value(b) : value(a).localeCompare(value(b)));
+    for (const other of table.tHead.rows[0].cells) if (other.dataset.sort) other.ariaSort = "none";
+    head.ariaSort = down ? "descending" : "ascending";
+    body.append(...[...rows].sort((a, b) => (down ? compare(b, a) : compare(a, b))));
+  }
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    if (!head.dataset.sort) return;
+    head.ariaSort = column === 0 ? "ascending" : "none";
+    const button = element("button", { type: "button", onclick: () => sortBy(head, column) }, ...head.childNodes);
+    head.append(button);
+  });
+
+  /* Filters: rows must have the verdict at one of their scales, and all the words. */
+  const found = [...new Set(rows.flatMap((row) => row.dataset.verdicts.split("|")))];
+  const options = ["all verdicts", ...found].map((name, i) => element("option", { value: i ? name : "" }, name));
+  const verdict = element("select", { ariaLabel: "Show claims with this verdict" }, ...options);
+  const words = element("input", { type: "search", placeholder: "words, e.g. LSTM", ariaLabel: "Show claims with these words" });
+  const shown = element("output", {});
+  function filter() {
+    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      const has = !verdict.value || row.dataset.verdicts.split("|").includes(verdict.value);
+      row.hidden = !has || !wanted.every((word) => text.includes(word));
+    }
+    shown.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} claims`;
+  }
+  verdict.oninput = words.oninput = filter;
+  table.before(element("div", { className: "claims-filter" }, verdict, words, shown));
+  filter();
+})();

@@ -1,0 +1,60 @@
+"""What the paper says about each claim, in its words, and the section of the book that shows it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Passage(NamedTuple):
+    """The paper's words on a claim, and where the book has its figure: a notebook's name and heading."""
+
+    reports: str
+    section: str
+
+
+PASSAGES = {
+    1: Passage("“more sharing in the input and output layers, less in the hidden layers”", "addmul#How-much-is-shared"),
+    2: Passage("“3.8 times more weights than addition”", "addmul#How-large-the-modules-are"),
+    3: Passage(
+        "“ignores the operator specification and performs the one corresponding to the mask instead”",
+        "addmul#What-the-masked-network-does",
+    ),
+    4: Passage("“invalid operations in roughly 70% of the cases”", "addmul#What-the-masked-network-does"),
+    5: Passage("“inverted masks do not perform well”", "addmul#Removing-a-module"),
+    6: Passage(
+        "“weight sharing is low”, “zero shared weights” in the first and last layers; “the performance decreases only "
+        "slightly”",
+        "double#How-much-is-shared",
+    ),
+    7: Passage("“No difference between the two LSTM variants is apparent”", "double#Removing-one-pair's-module"),
+    8: Passage(
+        "“a big generalization gap on the ‘length’ and the ‘add jump’ splits, whereas the ‘add turn left’ caused only "
+        "a slight degradation”",
+        "scan#What-the-masks-can-still-do",
+    ),
+    9: Passage("“Most weights corresponding to ‘JUMP’ are removed”", "scan#Which-weights-are-removed"),
+    10: Passage(
+        "“relatively few weights are removed”; the decrease is “substantial, ranging from 40 to 60%”",
+        "cifar10#What-it-sees-when-a-class's-weights-are-gone",
+    ),
+    11: Passage(
+        "“‘Airplane’ is confused with ‘bird’ and ‘ship’”; cat and dog “tend to be confused with each other”; truck and "
+        "car are “highly related”",
+        "cifar10#What-it-sees-when-a-class's-weights-are-gone",
+    ),
+    12: Passage("“the probability mass is usually concentrated at 0 and 1”", "alpha#Are-masks-certain?"),
+    13: Passage(
+        "“not very sensitive to the exact value”; “transfers well between different network sizes”",
+        "alpha#The-price-of-a-weight",
+    ),
+    14: Passage(
+        "“underfitting NNs tend to share more weights”; “sharing still changes with increased network size”",
+        "alpha#The-size-of-the-network",
+    ),
+    15: Passage(
+        "“only insignificant weight sharing as long as there is sufficient free space”; with old weights favoured "
+        "“still far from the target 100%”",
+        "permuted",
+    ),
+    16: Passage("“only a slight drop in performance”", "alpha#The-price-of-a-weight"),
+}

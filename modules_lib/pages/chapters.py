@@ -1,0 +1,98 @@
+"""The chapters of the book: their titles, and how long their runs take."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from IPython.display import Markdown
+
+from modules_lib.experiments import CHAPTERS, preset, published_preset
+from modules_lib.figures.theme import count
+from modules_lib.results import runs_of
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository, of which the book is a part
+END_OF_SENTENCE = re.compile(r"(?<=[.?!:])\s")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A page of the book.
+
+    Attributes:
+        name: of its file, without the suffix.
+        title: its heading.
+        opening: its first sentence.
+    """
+
+    name: str
+    title: str
+    opening: str
+
+
+def chapters() -> list[Chapter]:
+    """The notebooks that ``_toc.yml`` lists after the landing page, in reading order."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+    parts = [toc, *toc.get("parts", [])]
+    paths = [ROOT / f"{entry['file']}.ipynb" for part in parts for entry in part.get("chapters", [])]
+    return [read_chapter(path) for path in paths if path.exists()]  # a page that is no notebook is no chapter
+
+
+def read_chapter(path: Path) -> Chapter:
+    """A notebook's title and first sentence."""
+    cells = json.loads(path.read_text(encoding="utf8"))["cells"]
+    text = "".join(cells[0]["source"])
+    title, _, rest = text.removeprefix("# ").partition("\n")
+    paragraph = " ".join(rest.strip().partition("\n\n")[0].split())
+    return Chapter(path.stem, title.strip(), END_OF_SENTENCE.split(paragraph)[0].removesuffix(":"))
+
+
+@dataclass(frozen=True)
+class Time:
+    """What a run of a chapter takes, in seconds on one core.
+
+    Attributes:
+        seconds: mean over the published seeds.
+        scaled: published runs have more stages, and this is their time by the proportion of steps.
+        seeds: how many.
+    """
+
+    seconds: float
+    scaled: bool
+    seeds: int
+
+
+def run_time(experiment: str) -> Time | None:
+    """How long the run of an experiment that a chapter makes at laptop scale took where it was published, if it was."""
+    own, made = preset(experiment), published_preset(experiment)
+    seconds = [run.provenance()["seconds"] for run in runs_of(made)]
+    if not seconds:
+        return None
+    return Time(sum(seconds) / len(seconds) * own.work() / made.work(), own != made, len(seconds))
+
+
+def times() -> Markdown:
+    """A row for each chapter: what it is about, what it trains at laptop scale, and how long that took."""
+    lines = ["| chapter | runs | one core |", "|---|---|---:|"]
+    total = 0.0
+    for chapter in chapters():
+        names = CHAPTERS.get(chapter.name, ())
+        found = [time for time in map(run_time, names) if time]
+        total += sum(time.seconds for time in found)
+        title = f"[{chapter.title}]({chapter.name}.ipynb)<br>{chapter.opening}"
+        lines.append(f"| {title} | {', '.join(f'`{name}`' for name in names) or '–'} | {_minutes(names, found)} |")
+    lines.append(f"| all runs, one seed of each | | {total / 60:.0f} min |")
+    return Markdown("\n".join(lines))
+
+
+def _minutes(names: tuple[str, ...], found: list[Time]) -> str:
+    if not names:
+        return "seconds"
+    if len(found) < len(names):
+        return "not measured"
+    about = "about " if any(time.scaled for time in found) else ""
+    seeds = count(min(time.seeds for time in found), "seed")
+    return f"{about}{sum(time.seconds for time in found) / 60:.0f} min ({seeds})"
