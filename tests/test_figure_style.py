@@ -11,7 +11,7 @@ from modules_lib import Masks, display, toy
 from modules_lib.data.images import CLASSES
 from modules_lib.experiments import CHAPTERS, preset, published_preset
 from modules_lib.experiments.scan import OUTPUT, TOKENS
-from modules_lib.figures import addmul, alpha, captions, cifar, double, maskmap, method, scan, theme
+from modules_lib.figures import addmul, alpha, captions, cifar, double, maskmap, method, permuted, scan, theme
 from modules_lib.measures import DOUBLE, NETWORKS, PAIRS, SPLITS, TASKS
 from modules_lib.results import published
 
@@ -27,6 +27,7 @@ def drawn():
     pairs = [of({name: f"double-{name}" for name in DOUBLE})] * 2
     swept, images = of({"small": "sweep-small", "large": "sweep-large"}), of({"cifar10": "cifar10"})
     commands = of({"scan": "scan"})
+    variants = of({name: f"permuted-{name}" for name in permuted.VARIANTS})
     all_results = of({name: name for name in (*CHAPTERS["alpha"], *alpha.EXPERIMENTS)})
     stages = {"full": "full task", **TASKS, **PAIRS, **SPLITS}
     experiments = {name: all_results[name] for name in alpha.EXPERIMENTS}
@@ -59,13 +60,16 @@ def drawn():
         scan.removed_per_token: scan.removed_per_token(commands, commands),
         scan.removed_per_layer: scan.removed_per_layer(commands, commands),
         scan.output_map: scan.output_map(masks),
+        permuted.sharing: permuted.sharing(variants, variants),
+        permuted.fullness: permuted.fullness(variants, variants),
+        permuted.accuracies: permuted.accuracies(variants, variants),
         method.sampler: method.sampler(samples=100),
         method.tiny_network: method.tiny_network(history),
         maskmap.mask_map: maskmap.mask_map(masks["simple"], masks["length"], {OUTPUT: "output"}),
     }
 
 
-MODULES = (addmul, alpha, cifar, double, maskmap, method, scan)
+MODULES = (addmul, alpha, cifar, double, maskmap, method, permuted, scan)
 
 
 FIGURES = [

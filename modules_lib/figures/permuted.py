@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from modules_lib.figures.bars import GROUPS, bar_or_diamond, both, one_legend_entry_each
 from modules_lib.figures.theme import (
@@ -19,6 +18,7 @@ from modules_lib.figures.theme import (
     WINE,
     Results,
     buttons,
+    panels,
     slider,
     style,
 )
@@ -77,7 +77,7 @@ def sharing(published: Results, run: Results) -> go.Figure:
 def fullness(published: Results, run: Results) -> go.Figure:
     """How much of each layer is in use after every task, in per cent; a panel a variant."""
     names = [variant for variant in VARIANTS if both(variant, published, run)]
-    figure = make_subplots(len(names), 1, subplot_titles=[VARIANTS[name] for name in names], shared_xaxes=True)
+    figure = panels([VARIANTS[name] for name in names], shared_xaxes=True)
     for row, variant in enumerate(names, 1):
         kind, frame = both(variant, published, run)[0]
         tasks = tasks_learned(frame)
@@ -85,7 +85,6 @@ def fullness(published: Results, run: Results) -> go.Figure:
             values = pd.DataFrame({task: 100 * by_layer(frame, task, "full")[layer] for task in tasks})
             figure.add_trace(_line(values, layer, colour, f"% in use, {kind}"), row, 1)
     one_legend_entry_each(figure)
-    figure.update_annotations(x=0, xanchor="left", font_size=13)
     figure.update_yaxes(title="in use [%]", range=[0, 104])
     figure.update_xaxes(title={"text": "tasks learned", "standoff": 5}, row=len(names), col=1)
     return style(figure, 200 * len(names) + 100)
