@@ -10,7 +10,6 @@ from operator import or_
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from modules_lib.comparing import by_layer, sharing_matrix
 from modules_lib.figures.bars import GROUPS
@@ -26,6 +25,7 @@ from modules_lib.figures.theme import (
     SKY,
     WINE,
     buttons,
+    panels,
     style,
 )
 from modules_lib.masks import Masks
@@ -50,7 +50,7 @@ def kept_and_shared(masks: Mapping[str, Masks], layers: Mapping[str, str] | None
     """
     parts = _parts(masks, layers)
     table = pd.concat([_row(part).assign(layer=_broken(label)) for label, part in parts.items()])
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=("kept [%]", "shared [%]"))
+    figure = panels(("kept [%]", "shared [%]"), columns=2, shared_yaxes=True, horizontal_spacing=0.06)
     for (task, rows), colour in zip(table.groupby("task", sort=False), _colours(masks), strict=True):
         common = {"y": rows["layer"], "orientation": "h", "offsetgroup": task, "legendgroup": task}
         bars = common | {"name": task, "marker_color": colour}
