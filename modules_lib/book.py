@@ -54,6 +54,11 @@ def setup() -> None:
     pio.renderers.default = "book"
 
 
+def figure_bundle(figure: go.Figure) -> dict[str, Any]:
+    """The figure in the forms that notebooks and pages show; `setup` must have been called."""
+    return pio.renderers["book"].to_mimebundle(figure.to_dict())
+
+
 def say(text: str) -> None:
     """Show a sentence of prose whose numbers come from results."""
     display(Markdown(text))
@@ -110,7 +115,7 @@ class Live:
     def show(self, figure: go.Figure) -> None:
         """Show the figure, in place of the one before."""
         # As a bundle: a figure object displays itself in a way that knows no names.
-        bundle = pio.renderers["book"].to_mimebundle(figure.to_dict())
+        bundle = figure_bundle(figure)
         if self._name:
             display(bundle, raw=True, display_id=self._name, update=True)
         else:
