@@ -1,64 +1,17 @@
 """The rendered book in a headless browser, read as plain files: all is drawn, all controls work, nothing is fetched."""
 
-import os
-import shutil
 from functools import partial
 
 import pytest
 
+from tests.conftest import DESKTOP
 from tools.chapters import all_chapters
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# no sandbox: containers run as root; the rest keeps the browser itself off the network
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PAGES = ["index", "search", "genindex", *all_chapters()]
-DESKTOP, PHONE = 1300, 390
+PHONE = 390
 # what a reader sees of a figure, without the control that was used
 DRAWN = """gd => [gd.querySelector('.plot-container .main-svg').innerHTML,
                   gd.querySelector('.infolayer .gtitle')?.textContent].join()"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        reason = "no Chromium or Chrome to look at the pages with: install one, for example `apt-get install chromium`"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, built_book):
-    """Open a page of the book, wait until it is drawn, and return it; `page.trouble` lists what went wrong."""
-    opened = []
-
-    def visit(name, width=DESKTOP, theme="light"):
-        page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=theme)
-        opened.append(page)
-        page.trouble = []
-        page.on("console", lambda message: message.type == "error" and page.trouble.append(message.text))
-        page.on("pageerror", lambda error: page.trouble.append(str(error)))
-        page.on("requestfailed", lambda request: page.trouble.append(f"failed: {request.url}"))
-        page.on("request", lambda request: is_local(request.url) or page.trouble.append(f"outside: {request.url}"))
-        page.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
-        page.goto((built_book / f"{name}.html").as_uri(), wait_until="load")
-        for figure in page.locator(".plotly-graph-div").all():
-            figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
-        page.wait_for_timeout(300)
-        return page
-
-    yield visit
-    for page in opened:
-        page.close()
-
-
-def is_local(url):
-    return url.startswith(("file:", "data:", "blob:"))
 
 
 def controls(page):

@@ -1,6 +1,6 @@
 /* Figures whose layout.meta.linked is the same word: moving the slider of one moves the others to the same label. */
 (() => {
-  const figures = [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout?.meta?.linked);
+  const figures = () => [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout?.meta?.linked);
   const steps = (gd) => gd.layout.sliders[0].steps;
 
   function move(gd, label) {
@@ -10,11 +10,14 @@
     Plotly.update(gd, changes, { "sliders[0].active": active }, traces);
   }
 
-  figures.forEach((gd) =>
+  function link(gd) {
     gd.on("plotly_sliderchange", ({ step }) =>
-      figures
+      figures()
         .filter((other) => other !== gd && other.layout.meta.linked === gd.layout.meta.linked)
         .forEach((other) => move(other, step.label))
-    )
-  );
+    );
+  }
+
+  figures().forEach(link);
+  document.addEventListener("figure-drawn", ({ target }) => target.layout.meta?.linked && link(target));
 })();

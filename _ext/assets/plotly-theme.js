@@ -63,12 +63,22 @@
     }).observe(gd);
   }
 
-  const figures = [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout);
-  figures.forEach((gd) => {
+  const drawn = () => [...document.querySelectorAll(".plotly-graph-div")].filter((gd) => gd._fullLayout);
+  const adopt = (gd) => {
     follow(gd);
     watchWidth(gd);
-  });
-  new MutationObserver(() => figures.forEach(follow)).observe(document.documentElement, {
+  };
+  drawn().forEach(adopt);
+  new MutationObserver(() => drawn().forEach(follow)).observe(document.documentElement, {
     attributeFilter: ["data-theme"],
   });
+
+  /* Figures that a cell of a live page draws later. */
+  const { newPlot } = Plotly;
+  Plotly.newPlot = async (...figure) => {
+    const gd = await newPlot(...figure);
+    adopt(gd);
+    gd.dispatchEvent(new Event("figure-drawn", { bubbles: true }));
+    return gd;
+  };
 })();
