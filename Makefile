@@ -7,19 +7,20 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # Refused while make reads this file, so that a typing error does not cost an install first.
-ifneq ($(filter book,$(MAKECMDGOALS)),)
+ifneq ($(filter book serve,$(MAKECMDGOALS)),)
 ifneq ($(words $(SCALE))$(filter-out smoke laptop paper,$(SCALE)),1)
 $(error SCALE is "$(SCALE)", but must be smoke, laptop or paper: try "make book SCALE=smoke")
 endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book html lab chapters test test-cluster bench format clean
+.PHONY: help book html lab serve chapters test test-cluster bench format clean
 
 help:
 	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
 	@echo "make html        render the executed chapters again"
 	@echo "make lab         open the chapters in JupyterLab"
+	@echo "make serve       the rendered book with a Live button: change and run the code of a page in your browser"
 	@echo "make test        formatting, types, and all tests"
 	@echo "make test-cluster  the grid of runs on a real Slurm of two nodes, here (root; Debian's slurm-wlm and munge)"
 	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
@@ -35,6 +36,10 @@ html: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) book/index.ipynb
+
+# The scale only if it is given: otherwise MODULES_SCALE decides, as for make lab.
+serve: $(INSTALLED)
+	@$(BIN)/python -m tools.serve $(if $(filter command environment,$(firstword $(origin SCALE))),--scale $(SCALE))
 
 chapters: $(INSTALLED)
 	@$(BIN)/python -m tools.book refresh

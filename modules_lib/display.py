@@ -31,8 +31,13 @@ def show(figure: go.Figure, name: str, title: str, caption: str) -> None:
     Raises:
         ValueError: the name cannot stand in an address.
     """
-    display(_figure(figure, name, title), raw=True)
-    display(_caption(name, title, caption), raw=True)
+    for bundle in bundles(figure, name, title, caption):
+        display(bundle, raw=True)
+
+
+def bundles(figure: go.Figure, name: str, title: str, caption: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What :func:`show` shows, as bundles of MIME types: the figure, and its caption."""
+    return _figure(figure, name, title), _caption(name, title, caption)
 
 
 class Live:
