@@ -90,7 +90,7 @@ def times() -> Markdown:
 
 def _minutes(names: tuple[str, ...], found: list[Time]) -> str:
     if not names:
-        return "seconds"
+        return "–"
     if len(found) < len(names):
         return "not measured"
     about = "about " if any(time.scaled for time in found) else ""
