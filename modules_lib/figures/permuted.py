@@ -67,7 +67,7 @@ def sharing(published: Results, run: Results) -> go.Figure:
         {"label": str(task_number(task)), "method": "restyle", "args": [{"visible": [t == task for t in shown] + rest}]}
         for task in tasks
     ]
-    figure.update_yaxes(title="in use before [%]", range=[0, 106])
+    figure.update_yaxes(title="in use before [%]", range=[0, 106]).update_xaxes(title="layer")
     figure.update_layout(sliders=[slider("task ", steps, 0)])
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
     margin = {"l": 60, "r": 20, "t": 110, "b": 110}
@@ -101,15 +101,15 @@ def accuracies(published: Results, run: Results) -> go.Figure:
                 "z": [[[mean for mean, _ in row] for row in rows]],
                 "text": [[["" if pd.isna(mean) else f"{mean:.1f}" for mean, _ in row] for row in rows]],
                 "customdata": [[[said for _, said in row] for row in rows]],
-                "x": [[task.replace("-", " ") for task in tasks]],
-                "y": [[f"after {task_number(task)}" for task in tasks]],
+                "x": [[task_number(task) for task in tasks]],
+                "y": [[task_number(task) for task in tasks]],
             }
             choices.append((f"{variant}, {kind}", cells, {}))
     first = {name: value for name, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, coloraxis="coloraxis", texttemplate="%{text}"))
-    figure.update_traces(hovertemplate="%{x}, %{y}: %{customdata} % right<extra></extra>")
+    figure.update_traces(hovertemplate="task %{x}, after task %{y}: %{customdata} % right<extra></extra>")
     axis = {"colorscale": SEQUENTIAL, "cmin": 80, "cmax": 100, "showscale": False}
-    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(title="task", dtick=1).update_yaxes(title="tested after task", dtick=1, autorange="reversed")
     return style(
         figure, 460, coloraxis=axis, updatemenus=[buttons(choices, y=1.02)], margin={"l": 80, "r": 20, "t": 70, "b": 50}
     )
