@@ -2,8 +2,8 @@
 
 import pytest
 
-from modules_lib.display import setup
 from modules_lib.controls import BetaControl
+from modules_lib.display import setup
 from modules_lib.execute import execute
 from modules_lib.experiments.addmul import AddMul
 
