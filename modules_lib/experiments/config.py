@@ -33,6 +33,15 @@ def default_scale() -> str:
     return check_choice("scale", os.environ.get("MODULES_SCALE") or "laptop", SCALES)
 
 
+def at_scale(scale: str | None, **values: Any) -> Any:
+    """The value that is given for a scale, by default the one that chapters take.
+
+    Raises:
+        ValueError: there is no such scale.
+    """
+    return values[check_choice("scale", scale or default_scale(), tuple(values))]
+
+
 class Data(Protocol):
     """What batches are drawn from; the same stream gives the same batch."""
 
