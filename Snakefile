@@ -28,9 +28,6 @@ localrules:
     pages,
 
 
-workflow.global_resources["kernel"] = 1  # kernels that are started together race for ports
-
-
 def grid():
     """Every config and seed of the grid, by the folder of its run."""
     names = list(EXPERIMENTS) if config["experiments"] == "all" else config["experiments"]
@@ -100,8 +97,6 @@ rule chapter:
     params:
         scale=config["scale"],
         values=" ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in config["parameters"].items()),
-    resources:
-        kernel=1,
     shell:
         "{PYTHON} tools.book execute {wildcards.name} --scale {params.scale} {params.values}"
 

@@ -78,7 +78,7 @@ def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdo
 
 
 def choice_table(choice: Choice) -> Markdown:
-    """The alphas that :func:`modules_lib.choose_alpha` tried, and what came of them."""
+    """The alphas that :func:`~modules_lib.choosing.choose_alpha` tried, and what came of them."""
     lines = ["| alpha | accuracy | kept | steps | |", "|---|---:|---:|---:|---|"]
     for row in choice.curve.itertuples():
         said = "**chosen**" if row.alpha == choice.alpha else "holds" if row.holds else "fails"

@@ -156,7 +156,7 @@ def sharing_test(
     The overlap in a layer is then hypergeometric, and is drawn as such: no mask has to be permuted.
 
     Args:
-        target, references, name: as for :func:`modules_lib.sharing`.
+        target, references, name: as for :func:`~modules_lib.comparing.sharing`.
         draws: permutations.
     """
     check_count("draws", draws)

@@ -44,7 +44,8 @@ def find_masks(
     """Find the weights that each task needs (section 2). The model is used as it is, in evaluation mode.
 
     The strength of the penalty is given in one of three ways: ``alpha``, on each logit; ``beta``, alpha times the batch
-    size (appendix B); or ``tolerance``, with which the paper's rule chooses it (:func:`modules_lib.choose_alpha`).
+    size (appendix B); or ``tolerance``, from which :func:`~modules_lib.choosing.choose_alpha` finds it by the paper's
+    rule.
 
     Args:
         model: any torch module, trained.
@@ -57,8 +58,9 @@ def find_masks(
         steps, lr, clip: of mask training with Adam, for each task.
         samples: K, mask samples a batch; batch sizes must be divisible by it.
         where: which parameters to mask, by name; by default all but biases and embeddings.
-        seed: of the mask noise. Another one gives other masks of the same quality (:func:`modules_lib.stability`).
-        precision, sampler: see :class:`modules_lib.MaskedModel`.
+        seed: of the mask noise. Another one gives other masks of the same quality; how much other, says
+            :func:`~modules_lib.chance.stability`.
+        precision, sampler: see :class:`~modules_lib.masked.MaskedModel`.
         progress: show a bar for each task.
 
     Returns:

@@ -119,7 +119,7 @@ class Masks(Mapping[str, Tensor]):
 
 
 class TaskMasks(dict[str, Masks]):
-    """The masks of several tasks of one model, by name, as :func:`modules_lib.find_masks` returns them.
+    """The masks of several tasks of one model, by name, as :func:`~modules_lib.finding.find_masks` returns them.
 
     Attributes:
         alpha: the penalty on each logit that they were trained with, if known.

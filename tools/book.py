@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import papermill
+from traitlets.config import Config
 
 from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
 from tools.render import EXECUTED, HTML, executed, render
@@ -98,7 +99,7 @@ def execute(name: str, target: Path, given: dict) -> None:
             parameters={key: value for key, value in given.items() if key in parameters_of(name)},
             kernel_name="python3",
             cwd=str(source(name).parent),  # as in JupyterLab and nbval
-            extra_arguments=["--log-level=ERROR"],  # kernels warn that they talk over local ports
+            config=Config(KernelManager={"transport": "ipc"}),  # kernels that start together would race for ports
             progress_bar={"desc": name, "leave": False} if terminal else False,
         )
     except papermill.PapermillExecutionError as error:

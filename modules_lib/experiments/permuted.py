@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,10 +107,9 @@ class PermutedMNIST(Config):
     @classmethod
     def presets(cls, variant: str) -> dict[str, Config]:
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
-        few: dict[str, Any] = {"variant": variant, "tasks": 3}
         return {
-            "smoke": cls(weight_steps=15, hidden=(40, 40, 16), **few),
-            "laptop": cls(weight_steps=700, weight_lr=2e-3, cooldown=0.3, mask_lr=5e-2, **few),
+            "smoke": cls(variant=variant, tasks=3, weight_steps=15, hidden=(40, 40, 16)),
+            "laptop": cls(variant=variant, tasks=2, weight_steps=700, weight_lr=2e-3, cooldown=0.3, mask_lr=5e-2),
             "paper": cls(variant=variant),
         }
 

@@ -124,7 +124,7 @@ def _parts(masks: Mapping[str, Masks], layers: Mapping[str, str] | None) -> dict
 
 
 def _row(part: Mapping[str, Masks]) -> pd.DataFrame:
-    """A row a task: what :func:`modules_lib.by_layer` counts in total, and the sharing that is due to chance."""
+    """A row a task: the totals of :func:`~modules_lib.comparing.by_layer`, and the sharing that is due to chance."""
     table = by_layer(part).query("layer == 'total'")
     return table.assign(chance=[_chance(part, task) for task in table["task"]])
 
