@@ -94,7 +94,7 @@ def accuracies(published: Results, run: Results) -> go.Figure:
     """Accuracy of every task (columns) after each (rows), always with the task's own mask, by variant."""
     choices: list[tuple] = []
     for variant in VARIANTS:
-        for kind, frame in both(variant, published, run)[:1]:
+        for _, frame in both(variant, published, run)[:1]:
             tasks = tasks_learned(frame)
             rows = [[_accuracy(frame, after, task) for task in tasks] for after in tasks]
             cells = {
@@ -104,7 +104,7 @@ def accuracies(published: Results, run: Results) -> go.Figure:
                 "x": [[task_number(task) for task in tasks]],
                 "y": [[task_number(task) for task in tasks]],
             }
-            choices.append((f"{variant}, {kind}", cells, {}))
+            choices.append((VARIANTS[variant].removeprefix("new weights "), cells, {}))
     first = {name: value for name, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, coloraxis="coloraxis", texttemplate="%{text}"))
     figure.update_traces(hovertemplate="task %{x}, after task %{y}: %{customdata} % right<extra></extra>")
