@@ -55,8 +55,9 @@ def attempt(config, lifetime):
 
 def main(kills):
     moments, killed, made = random.Random(0), 0, 0
-    # From where so few steps remove some weights: the masks of the stages then differ.
-    configs = [preset(name, "smoke", start=0.1) for name in EXPERIMENTS]
+    # With which so few steps remove some weights: the masks of the stages then differ.
+    changes = {name: {"mask_lr": 1.0} if "permuted" in name else {"start": 0.1} for name in EXPERIMENTS}
+    configs = [preset(name, "smoke", **changes[name]) for name in EXPERIMENTS]
     for i, config in enumerate(configs):
         while killed < kills * (i + 1) // len(configs) and not runs.find(config, 0):
             made += attempt(config, moments.uniform(0.02, 0.3))

@@ -161,8 +161,9 @@ def test_lazy_modules_are_refused_until_they_have_values():
     assert MaskedModel(model)(torch.randn(4, 3)).shape == (4, 2)
 
 
-def test_the_example_of_the_readme_runs():
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     """The ten lines as they stand, on a small network."""
+    monkeypatch.chdir(tmp_path)  # where it saves its masks
     [code] = re.findall(r"## On your own network\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip() and not line.startswith("from ")]) <= 10
     torch.manual_seed(0)
@@ -176,4 +177,4 @@ def test_the_example_of_the_readme_runs():
         "accuracy": lambda m: -float(loss(m(inputs()), targets(inputs(), ""))),
     }
     exec(code.replace("steps=5000", "steps=20"), space)
-    assert set(space["masks"]) == {"add", "mul"}
+    assert set(space["masks"]) == {"add", "mul"} and (tmp_path / "modules.safetensors").exists()

@@ -92,6 +92,7 @@ def execute(name: str, target: Path, given: dict) -> None:
     unfinished = target.with_suffix(".stopped.ipynb")  # what is up to date is known by the target's date
     terminal = sys.stderr.isatty()
     began = time.monotonic()
+    sockets = tempfile.TemporaryDirectory(prefix="kernel-")  # kernels that start together would race for ports
     try:
         papermill.execute_notebook(
             str(source(name)),
@@ -99,7 +100,7 @@ def execute(name: str, target: Path, given: dict) -> None:
             parameters={key: value for key, value in given.items() if key in parameters_of(name)},
             kernel_name="python3",
             cwd=str(source(name).parent),  # as in JupyterLab and nbval
-            config=Config(KernelManager={"transport": "ipc"}),  # kernels that start together would race for ports
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets.name}/kernel"}),
             progress_bar={"desc": name, "leave": False} if terminal else False,
         )
     except papermill.PapermillExecutionError as error:
@@ -107,6 +108,8 @@ def execute(name: str, target: Path, given: dict) -> None:
         print(f"{name}, cell [{error.exec_count}]:\n" + "\n".join(lines), file=sys.stderr)
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
         raise BookError(f"{name} failed with {reason}; the run up to there is {unfinished}") from None
+    finally:
+        sockets.cleanup()
     fold_parameters(unfinished)
     unfinished.replace(target)
     print(f"{name:<20} {time.monotonic() - began:6.1f} s", flush=True)

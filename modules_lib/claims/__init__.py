@@ -3,8 +3,8 @@
 A claim is a list of statements, each a margin measured in every seed: positive where the statement holds. A statement
 holds if its mean margin over seeds exceeds one unbiased standard deviation. A claim is *reproduced* if all of its
 statements hold, *not reproduced* if none does, *partly* otherwise, and *not run* without results. Thresholds come from
-the paper's own words and numbers; where it gives no number they are ours. All were committed before the published runs
-were made.
+the paper's own words and numbers; where it gives no number they are ours. All but two, which the landing page names,
+were committed before the published runs of their experiment were made.
 """
 
 from __future__ import annotations

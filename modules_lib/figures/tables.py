@@ -73,7 +73,7 @@ def samplers(results: pd.DataFrame, milliseconds: Mapping[str, float] | None = N
         milliseconds: a step's, by sampler (:func:`step_times`), if measured.
     """
     heads = ["sampler", "+ right, full mask", "× right, full mask", "kept by +", "kept by ×", "+ shares with ×"]
-    again = "IoU with other noise, + (by chance)"
+    again = "IoU when trained again, + (by chance)"
     lines = [f"| {' | '.join([*heads, again] + ['ms a step'] * bool(milliseconds))} |"]
     lines.append("|---" + "|---:" * (len(heads) + bool(milliseconds)) + "|")
     of_all = by_layer(results, "unmasked", "kept")["total"]
