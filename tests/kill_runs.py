@@ -1,4 +1,4 @@
-"""Make a smoke run of every experiment in processes that are killed again and again: ``python -m tests.kill_runs 30``.
+"""Make a smoke run of every kind of experiment in processes that are killed again and again: ``python -m tests.kill_runs 30``.
 
 A checkpoint is saved after every step, so that a kill may cost one step. Prints, as JSON, the number of kills, the
 steps that were made, and the steps that the runs have. Runs go to MODULES_RUNS.
@@ -53,11 +53,16 @@ def attempt(config, lifetime):
     return steps
 
 
+# An experiment of each kind: what is trained and stored depends on no more.
+KINDS = {type(presets["smoke"]): name for name, presets in EXPERIMENTS.items()}
+
+
 def main(kills):
     moments, killed, made = random.Random(0), 0, 0
     # With which so few steps remove some weights: the masks of the stages then differ.
-    changes = {name: {"mask_lr": 1.0} if "permuted" in name else {"start": 0.1} for name in EXPERIMENTS}
-    configs = [preset(name, "smoke", **changes[name]) for name in EXPERIMENTS]
+    configs = [
+        preset(name, "smoke", **({"mask_lr": 1.0} if "permuted" in name else {"start": 0.1})) for name in KINDS.values()
+    ]
     for i, config in enumerate(configs):
         while killed < kills * (i + 1) // len(configs) and not runs.find(config, 0):
             made += attempt(config, moments.uniform(0.02, 0.3))

@@ -29,7 +29,10 @@ RECIPES = {
 }
 # What is added to a command to make it short, and what it then says.
 SHORT = {
-    "papermill book/addmul.ipynb out.ipynb -p beta 2e-4": ("--no-progress-bar", ""),
+    "papermill book/addmul.ipynb out.ipynb -p beta 2e-4": (
+        "--prepare-only --no-progress-bar",
+        "",
+    ),  # run by test_chapters
     "python -m modules_lib list": ("", "addmul-fnn"),
     "python -m modules_lib run addmul-fnn --seeds 5 --beta 2e-4": (" ".join(TINY), "seed-4"),
     "python -m modules_lib show": ("", "Nothing is stored"),

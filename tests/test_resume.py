@@ -16,11 +16,12 @@ from torch import nn
 from modules_lib import MaskedModel, runs, train_masks, train_weights
 from modules_lib.checkpoints import Checkpoint
 from modules_lib.execute import make
-from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.experiments import preset
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.models import FNN
 from modules_lib.progress import Progress
 from tests.conftest import ROOT, run_module
+from tests.kill_runs import KINDS
 
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4, start=0.02)
 X = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
@@ -127,7 +128,7 @@ def test_killed_at_thirty_moments_runs_end_with_the_same_files(tmp_path):
     assert counts[30]["kills"] == 30 and counts[0]["made"] == counts[0]["wanted"]
     assert counts[30]["wanted"] <= counts[30]["made"] <= counts[30]["wanted"] + 30
     killed, undisturbed = (runs.stored(tmp_path / str(kills)) for kills in (30, 0))
-    assert [run.experiment for run in killed] == sorted(EXPERIMENTS)
+    assert [run.experiment for run in killed] == sorted(KINDS.values())
     for a, b in zip(killed, undisturbed, strict=True):
         masks = sorted(path.name for path in (a.folder / "masks").iterdir())
         names = ["metrics.jsonl", "weights.safetensors", *(f"masks/{name}" for name in masks)]
