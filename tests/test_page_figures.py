@@ -55,7 +55,9 @@ def points(trace):
 def same(cell, value):
     if value is None or value != value:
         return not cell
-    return cell == value if isinstance(value, str) else float(cell) == pytest.approx(value)
+    if isinstance(value, str):  # a long name is broken at its dots
+        return cell == value.replace("<br>.", ".").replace("<br>", " ")
+    return float(cell) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("name", all_chapters())

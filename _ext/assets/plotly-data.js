@@ -70,7 +70,7 @@
   }
 
   function cell(value) {
-    const text = value == null || Number.isNaN(value) ? "" : String(value).replace(/<br>/g, " ");
+    const text = value == null || Number.isNaN(value) ? "" : String(value).replace(/<br>(?=\.)/g, "").replace(/<br>/g, " "); // names broken at dots
     return /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
   }
 
