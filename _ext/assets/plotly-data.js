@@ -70,7 +70,9 @@
   }
 
   function cell(value) {
-    const text = value == null || Number.isNaN(value) ? "" : String(value).replace(/<br>(?=\.)/g, "").replace(/<br>/g, " "); // names broken at dots
+    const missing = value == null || Number.isNaN(value);
+    const whole = (text) => text.replace(/<br>(?=\.)/g, "").replace(/<br>/g, " "); // long names are broken at dots
+    const text = missing ? "" : whole(String(value));
     return /[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
   }
 
