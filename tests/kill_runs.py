@@ -1,4 +1,4 @@
-"""Make a smoke run of every kind of experiment in processes that are killed again and again: ``python -m tests.kill_runs 30``.
+"""Smoke runs of each kind of experiment, in processes that are killed many times: ``python -m tests.kill_runs 30``.
 
 A checkpoint is saved after every step, so that a kill may cost one step. Prints, as JSON, the number of kills, the
 steps that were made, and the steps that the runs have. Runs go to MODULES_RUNS.
