@@ -46,15 +46,8 @@ class VerdictTable:
         kind = verdict.verdict.replace(" ", "-")
         badge = f'<span class="verdict-{kind}">{verdict.verdict}</span>'
         claim = f"{html.escape(verdict.claim.claim)} <small>({html.escape(verdict.claim.paper)})</small>"
-        cells = "".join(f"<td {LEFT}>{cell}</td>" for cell in (verdict.claim.id, claim, badge, _summary(verdict)))
+        cells = "".join(f"<td {LEFT}>{cell}</td>" for cell in (verdict.claim.id, claim, badge, verdict.holding))
         return f'<tr class="claim">{cells}</tr>' + (_statements(verdict) if self.details else "")
-
-
-def _summary(verdict: Verdict) -> str:
-    if not verdict.statements:
-        return "its chapter is still to come"
-    holding = sum(statement.holds for statement in verdict.statements)
-    return f"{holding} of {len(verdict.statements)} statements hold, {verdict.made_from}"
 
 
 def _statements(verdict: Verdict) -> str:

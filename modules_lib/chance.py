@@ -75,7 +75,7 @@ class ChanceTest:
         observed: the number.
         chance: the same number from each random draw.
         p: how probable a number at least as extreme is by chance, counting the observed one as a draw: with M draws it
-            is never below 1 / (M + 1).
+            is never below 1 / (M + 1). nan where the number or a draw is none, as is the sharing of an empty mask.
     """
 
     observed: float
@@ -114,6 +114,8 @@ def compare_with_chance(
     less = (1 + int((numbers <= observed).sum())) / (len(numbers) + 1)
     greater = (1 + int((numbers >= observed).sum())) / (len(numbers) + 1)
     p = {"less": less, "greater": greater, "two-sided": min(1.0, 2 * min(less, greater))}[alternative]
+    if not (math.isfinite(observed) and np.isfinite(numbers).all()):
+        p = math.nan  # comparisons with nan are false, which would look like the rarest of all
     return ChanceTest(observed, numbers, p)
 
 
@@ -135,6 +137,7 @@ def effect_test(
     Args:
         metric: model -> number, for example its accuracy on a task.
         draws: random masks; each is one evaluation of the metric.
+        seed: draw i is ``random_masks(masks, seed + i, within)``; for draws of their own, seeds differ by ``draws``.
         within: random masks are drawn among the weights that these keep, for example the full task's.
     """
     check_count("draws", draws)

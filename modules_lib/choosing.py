@@ -68,7 +68,8 @@ def choose_alpha(
     patience: int | None = 3,
     progress: bool = True,
 ) -> Choice:
-    """Choose alpha for a trained model by the paper's rule. Its weights are used as they are, once and for all alphas.
+    """Choose alpha for a trained model by the paper's rule. Its weights are used as they are,
+    once and for all alphas; it is left in evaluation mode.
 
     Each mask is looked at ten times while it is trained. To save time, it is given up when it has failed, and was no
     better than at the look before, several times in a row.
@@ -92,6 +93,8 @@ def choose_alpha(
     """
     check_number("tolerance", tolerance, "0.01")
     check_count("steps", steps)
+    if patience is not None:
+        check_count("patience", patience)
     reference = accuracy(model.eval())
     floor = reference - tolerance
     masks: dict[float, Masks] = {}

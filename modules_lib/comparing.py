@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from modules_lib.masked import subnetwork
+from modules_lib.masked import evaluation, subnetwork
 from modules_lib.masks import Masks
 
 Metric = Callable[[nn.Module], float]
@@ -103,7 +103,7 @@ def by_layer(masks: Mapping[str, Masks]) -> pd.DataFrame:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, masks: Mapping[str, Masks], metrics: Metric | Mapping[str, Metric]) -> pd.DataFrame:
-    """Measure the model as it is, and under masks: of tasks, inverted, combined in any way.
+    """Measure the model as it is, and under masks: of tasks, inverted, combined in any way; all in evaluation mode.
 
     ``{"add": add, "without add": ~add, "rest of full": full & ~add}`` are three.
 
@@ -116,7 +116,8 @@ def evaluate(model: nn.Module, masks: Mapping[str, Masks], metrics: Metric | Map
         a row for "unmasked" and for each of the masks, a column for each metric ("value" for one without a name).
     """
     named = metrics if isinstance(metrics, Mapping) else {"value": metrics}
-    rows = {"unmasked": {name: metric(model.eval()) for name, metric in named.items()}}
+    with evaluation(model):
+        rows = {"unmasked": {name: metric(model) for name, metric in named.items()}}
     for label, mask in masks.items():
         network = subnetwork(model, mask)
         rows[label] = {name: metric(network) for name, metric in named.items()}

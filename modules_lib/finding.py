@@ -14,10 +14,10 @@ from modules_lib.masked import MaskedModel, Where
 from modules_lib.masks import TaskMasks
 from modules_lib.samplers import Sampler
 from modules_lib.training import Batch, Loss, mask_steps, worth_compiling
-from modules_lib.trees import map_tensors, tensors
+from modules_lib.trees import batch_size, map_tensors
 
 # A function of the step, or anything that gives (inputs, targets) one after another, again and again: a DataLoader, a
-# list. A tuple of inputs is given to the model as several arguments, a dict as named ones.
+# list. A tuple or list of inputs is given to the model as several arguments, a dict as named ones.
 Batches = Callable[[int], tuple[Any, Any]] | Iterable[tuple[Any, Any]]
 
 
@@ -41,7 +41,7 @@ def find_masks(
     sampler: str | type[Sampler] = "gumbel-sigmoid",
     progress: bool = True,
 ) -> TaskMasks:
-    """Find the weights that each task needs (section 2). The model is used as it is, in evaluation mode.
+    """Find the weights that each task needs (section 2). The model is used as it is, and left in evaluation mode.
 
     The strength of the penalty is given in one of three ways: ``alpha``, on each logit; ``beta``, alpha times the batch
     size (appendix B); or ``tolerance``, from which :func:`~modules_lib.choosing.choose_alpha` finds it by the paper's
@@ -67,8 +67,8 @@ def find_masks(
         the masks by task, and the alpha that they were trained with.
 
     Raises:
-        ValueError: a setting is not allowed, not exactly one of alpha, beta and tolerance is given, or a task's batches
-            are none or end too soon.
+        ValueError: a setting is not allowed, not exactly one of alpha, beta and tolerance is given, a task's batches
+            are none or end too soon, beta is given where their sizes differ, or a loss is not finite.
     """
     if not tasks:
         raise ValueError("There is no task to find masks for; give at least one name with its batches.")
@@ -84,8 +84,9 @@ def find_masks(
         choice = _chosen(model, batch, full, loss, accuracy, tolerance, settings | training, progress)
         alpha = choice.alpha
     elif beta is not None:
-        first = next(tensors(next(iter(batch.values()))(0)))
-        alpha = check_number("beta", beta, "1e-4 (beta = batch size * alpha)") / len(first)
+        first = {name: function(0) for name, function in batch.items()}
+        batch = {name: _begun(function, first[name]) for name, function in batch.items()}
+        alpha = check_number("beta", beta, "1e-4 (beta = batch size * alpha)") / _batch_size(first)
     assert alpha is not None
     found = {full: choice.masks} if choice else {}
     for name in tasks:
@@ -96,6 +97,21 @@ def find_masks(
                 pass
             found[name] = masked.masks()
     return TaskMasks({name: found[name] for name in tasks}, alpha, choice)
+
+
+def _begun(batch: Batch, first: tuple[Any, Any]) -> Batch:
+    """The batches, of which the first has been taken."""
+    return lambda step: batch(step) if step else first
+
+
+def _batch_size(first: Mapping[str, tuple[Any, Any]]) -> int:
+    sizes = {name: batch_size(batch) for name, batch in first.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(
+            f"The tasks' batches are of several sizes ({', '.join(f'{name}: {n}' for name, n in sizes.items())}), "
+            "from which beta = batch size * alpha would make prices that differ; give alpha."
+        )
+    return next(iter(sizes.values()))
 
 
 def _chosen(

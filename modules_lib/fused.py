@@ -30,6 +30,8 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
         if compiled is not None:
             try:
                 return compiled(*arguments)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # no compiler, no Python headers, no Triton: torch has a type for each
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(

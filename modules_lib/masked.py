@@ -11,19 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from modules_lib.batched import BatchedLinear, Draw
-from modules_lib.checks import check_choice, check_count
+from modules_lib.batched import BatchedLinear, CannotBatchError, Draw
+from modules_lib.checks import check_count
 from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.noise import mask_keys
+from modules_lib.precision import product_type
 from modules_lib.samplers import Sampler, sampler_of
 from modules_lib.sampling import flatten, mask_weights, unflatten
-from modules_lib.trees import agree, join, map_tensors, random_like, slices, tensors, to_float32
+from modules_lib.trees import agree, batch_size, join, map_tensors, random_like, slices, to_float32
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
 WORTH_FUSING = 400_000
-
-PRECISIONS = ("float32", "bfloat16", "auto")
 
 Where = Callable[[str], bool]
 Network = TypeVar("Network", bound=nn.Module)
@@ -32,12 +31,14 @@ Network = TypeVar("Network", bound=nn.Module)
 def weights_only(model: nn.Module) -> Where:
     """The paper's choice of what to mask: every parameter but biases and embeddings."""
     embeddings = {
-        f"{path}.{name}" if path else name
-        for path, module in model.named_modules()
+        id(parameter)
+        for module in model.modules()
         if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        for name, _ in module.named_parameters(recurse=False)
+        for parameter in module.parameters(recurse=False)
     }
-    return lambda name: name not in embeddings and "bias" not in name.rpartition(".")[2]
+    # By identity: a tied embedding may go by the name of the other layer.
+    left_out = {name for name, parameter in model.named_parameters() if id(parameter) in embeddings}
+    return lambda name: name not in left_out and "bias" not in name.rpartition(".")[2]
 
 
 class MaskedModel(nn.Module):
@@ -52,8 +53,10 @@ class MaskedModel(nn.Module):
         where: which parameters to mask, by name; by default all but biases and embeddings.
         start: every logit's first value; 2.0 keeps a weight with probability 0.88.
         seed, stage: name the stream of mask noise; the same two give the same masks.
-        precision: "float32", "bfloat16" (products in bfloat16; logits, their gradients and the outputs in float32), or
-            "auto": bfloat16 where the hardware has it natively. A model in another type than float32 keeps it.
+        precision: "float32", "bfloat16", or "auto": bfloat16 where the hardware has it natively. In bfloat16 the model
+            runs as after ``model.bfloat16()``, on inputs in that type; logits, their gradients and the outputs stay in
+            float32. Take "float32" where inputs or buffers hold numbers that must not be rounded to three digits, such
+            as positions. A model in another type than float32 keeps it.
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
             size. The masks are the same. The process then keeps the memory that is freed, for the next step.
         batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
@@ -62,8 +65,8 @@ class MaskedModel(nn.Module):
             "straight-through", or a class of your own (:mod:`modules_lib.samplers`).
 
     Raises:
-        ValueError: samples is not a whole number of at least 1, no parameter is selected, or the model's parameters
-            have no values yet.
+        ValueError: samples is not a whole number of at least 1, no parameter is selected, those selected are not all
+            of one type, or the model's parameters have no values yet.
     """
 
     weights: Tensor
@@ -94,6 +97,7 @@ class MaskedModel(nn.Module):
                 "No parameter is selected for masking; `where` must be true for at least one of "
                 f"{', '.join(name for name, _ in model.named_parameters()) or '(the model has none)'}."
             )
+        _check_one_type(chosen)
         # Not registered as a submodule: parameters() must give the logits alone.
         self.__dict__["model"] = model.eval()
         self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
@@ -105,7 +109,7 @@ class MaskedModel(nn.Module):
         # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
-        self.batched = batched
+        self.batched, self.may_change = batched, batched is None
         if self.fuse:
             keep_freed_memory()
 
@@ -120,17 +124,20 @@ class MaskedModel(nn.Module):
             ValueError: the batch is not divisible by K.
         """
         arguments = map_tensors(self._cast, (inputs, named))
-        if next(tensors(arguments), None) is None:
-            raise ValueError(
-                "There is no tensor among the model's arguments; each needs the batch as its first dimension."
-            )
+        batch_size(arguments)
         parts = slices(arguments, self.samples)
         if self.batched is None:
             self.batched = self._runs_batched(arguments)
         keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
         draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler)
-        outputs = self._at_once(draw, arguments) if self.batched else self._by_slices(draw, parts)
+        try:
+            outputs = self._at_once(draw, arguments) if self.batched else self._by_slices(draw, parts)
+        except CannotBatchError:  # another batch takes another way through the model than the one that was tried
+            if not self.may_change:
+                raise
+            self.batched = False
+            outputs = self._by_slices(draw, parts)
         return outputs if self.compute is None else map_tensors(to_float32, outputs)
 
     def _by_slices(self, draw: Draw, parts: list[Any]) -> Any:
@@ -145,7 +152,7 @@ class MaskedModel(nn.Module):
         return join(outputs)
 
     def _at_once(self, draw: Draw, arguments: Any) -> Any:
-        linear = BatchedLinear(draw, list(self.shapes.values()), batch=len(next(tensors(arguments))))
+        linear = BatchedLinear(draw, list(self.shapes.values()), batch=batch_size(arguments))
         with _recurrence_with_gradient(self.model), linear as placeholders:
             weights = dict(zip(self.shapes, placeholders, strict=True))
             return functional_call(self.model, self._frozen() | weights, *arguments)
@@ -158,8 +165,8 @@ class MaskedModel(nn.Module):
         be far less than what the masks change.
         """
         generator = torch.Generator(device=self.logits.device).manual_seed(0)
-        arguments = random_like(arguments, generator)
         weights = torch.cat([flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes])
+        arguments = random_like(arguments, generator, low=weights.dtype)
         even = torch.zeros_like(self.logits)
         compute, self.compute = self.compute, None
         try:
@@ -203,12 +210,30 @@ class MaskedModel(nn.Module):
         return alpha * self.logits.sum()
 
     def masks(self) -> Masks:
-        """The masks so far: a weight is kept where its probability exceeds one half."""
+        """The masks so far: a weight is kept where its probability exceeds one half.
+
+        Raises:
+            ValueError: a logit is not a number, so that nothing is known of its weight.
+        """
+        if self.logits.isnan().any():
+            raise ValueError(
+                "Some mask logits are not numbers, since a loss or its gradient was not finite; find the batch whose "
+                "loss is not, and train the masks again."
+            )
         return Masks(self._named(self.logits.detach() > 0))
 
     def probabilities(self) -> dict[str, Tensor]:
         """The probability of each weight to be kept, by parameter name."""
         return self._named(torch.sigmoid(self.logits.detach()))
+
+
+def _check_one_type(parameters: dict[str, nn.Parameter]) -> None:
+    names = {str(parameter.dtype).removeprefix("torch."): name for name, parameter in parameters.items()}
+    if len(names) > 1:
+        raise ValueError(
+            f"The parameters to mask are of several types ({', '.join(f'{n} in {t}' for t, n in names.items())}); "
+            "convert the model to one, for example with model.float(), or leave some out with `where`."
+        )
 
 
 def _check_initialized(model: nn.Module) -> None:
@@ -218,23 +243,6 @@ def _check_initialized(model: nn.Module) -> None:
                 f"{name} has no values yet, since the model has lazily initialised modules; run it once on a batch "
                 "and train it first."
             )
-
-
-def product_type(precision: str) -> torch.dtype | None:
-    """What products are computed in: None for the model's own type.
-
-    Raises:
-        ValueError: there is no such precision.
-    """
-    check_choice("precision", precision, PRECISIONS)
-    return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and native_bfloat16()) else None
-
-
-def native_bfloat16() -> bool:
-    """Whether the machine multiplies in bfloat16 without a detour."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 @contextlib.contextmanager
@@ -250,6 +258,22 @@ def _recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
             layer.training, layer.dropout = False, dropout
 
 
+@contextlib.contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards each of its modules as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _has_graph(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.grad_fn is not None
+
+
 def subnetwork(model: Network, masks: Masks) -> Network:
     """A copy of the model in evaluation mode with the removed weights set to zero (equation 3 with M for m)."""
     parameters = dict(model.named_parameters())
@@ -259,7 +283,9 @@ def subnetwork(model: Network, masks: Masks) -> Network:
                 f"The masks belong to another model: they mask {name!r} of shape {tuple(mask.shape)}, which this model "
                 "does not have; use them with the model they were trained on."
             )
-    result = copy.deepcopy(model).eval()
+    # What a forward left on its module may belong to a graph, which cannot be copied.
+    left = {id(value): value for module in model.modules() for value in vars(module).values() if _has_graph(value)}
+    result = copy.deepcopy(model, {key: value.detach().clone() for key, value in left.items()}).eval()
     with torch.no_grad():
         for name, parameter in result.named_parameters():
             if name in masks:

@@ -25,6 +25,7 @@ def _update(
 
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # as everywhere
+LOOK_EVERY = 100  # steps on a GPU between looks at the norm, each of which waits for it
 
 
 class MaskAdam:
@@ -42,10 +43,19 @@ class MaskAdam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update the logits from their gradient, which is then dropped."""
+        """Update the logits from their gradient, which is then dropped.
+
+        Raises:
+            ValueError: the gradient is not finite; one such step would undo all logits.
+        """
         self.steps += 1
         gradient, self.masked.logits.grad = self.masked.logits.grad, None
         norm = maybe_fused(_squared_norm, self.masked.fuse)(gradient, self.alpha).sqrt()
+        if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
+            raise ValueError(
+                f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "
+                "its loss, which must be a finite number for every batch."
+            )
         scale = (self.clip / (norm + 1e-6)).clamp(max=1.0)
         corrections = [1 - beta**self.steps for beta in BETAS]
         rates = torch.tensor([self.lr / corrections[0], corrections[1] ** 0.5], device=self.alpha.device)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from modules_lib.device import device
-from modules_lib.masked import native_bfloat16
+from modules_lib.precision import native_bfloat16
 
 
 def provenance(code: list[dict[str, Any]], started: str, seconds: float) -> dict[str, Any]:

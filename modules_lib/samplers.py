@@ -164,6 +164,15 @@ def sampler_of(sampler: str | type[Sampler]) -> type[Sampler]:
     """The sampler of a name; a class is itself.
 
     Raises:
-        ValueError: there is no such sampler.
+        ValueError: there is no such sampler, or the class lacks one of its functions.
     """
-    return sampler if isinstance(sampler, type) else SAMPLERS[check_choice("sampler", sampler, SAMPLERS)]
+    if not isinstance(sampler, type):
+        return SAMPLERS[check_choice("sampler", sampler, SAMPLERS)]
+    # Samplers are used without an instance, so that Python itself would not notice.
+    lacking = sorted(sampler.__abstractmethods__) if issubclass(sampler, Sampler) else ["its base class"]
+    if lacking:
+        raise ValueError(
+            f"{sampler.__name__} is no whole sampler: it lacks {', '.join(lacking)}; derive it from "
+            "modules_lib.samplers.Sampler and define masked, logit_gradient and weight_gradient."
+        )
+    return sampler

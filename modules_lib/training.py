@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from modules_lib.checks import check_count, check_number
-from modules_lib.masked import MaskedModel, product_type
+from modules_lib.masked import MaskedModel
 from modules_lib.optimizer import MaskAdam
+from modules_lib.precision import product_type
 from modules_lib.progress import Loop, Training, random_state, set_random_state
 from modules_lib.trees import map_tensors, to_float32
 
-# step -> (inputs, targets), a pure function of the step; a tuple of inputs is given to the model as several arguments,
-# a dict as named ones
+# step -> (inputs, targets), a pure function of the step; a tuple or list of inputs is given to the model as several
+# arguments, a dict as named ones
 Batch = Callable[[int], tuple[Any, Any]]
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
 
@@ -49,6 +50,7 @@ def train_weights(
             "auto" for what the machine does best.
     """
     check_count("steps", steps)
+    _check_rates(lr, clip)
     model.train()
     training = _WeightTraining(model, lr, clip, steps, cooldown)
     for _ in run_steps(_mixed(model, precision), training, batch, loss, steps, loop):
@@ -68,6 +70,11 @@ def _mixed(model: nn.Module, precision: str) -> Callable[..., Any]:
             return map_tensors(to_float32, model(*inputs, **named))
 
     return forward
+
+
+def _check_rates(lr: float, clip: float) -> None:
+    check_number("lr", lr, "1e-2", above=True)
+    check_number("clip", clip, "1.0 (the largest norm of a gradient)", above=True)
 
 
 class _WeightTraining:
@@ -136,7 +143,8 @@ def train_masks(
     Minimises loss + alpha * (sum of logits). The gradient's norm is clipped with the penalty included.
 
     Raises:
-        ValueError: alpha is not a number of at least 0, or a batch is not divisible by the mask samples.
+        ValueError: alpha is not a number of at least 0, lr or clip not one above 0, a batch is not divisible by the
+            mask samples, or a loss is not finite.
     """
     for _ in mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip, loop=loop):
         pass
@@ -157,7 +165,14 @@ def mask_steps(
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
+    _check_rates(lr, clip)
     yield from run_steps(masked, MaskAdam(masked, lr, alpha, clip), batch, loss, steps, loop)
+
+
+def _called(model: Callable[..., Any], inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
 
 
 def run_steps(
@@ -167,9 +182,7 @@ def run_steps(
     loop = loop or Loop()
     for step in range(loop.begin(training), steps):
         inputs, targets = batch(step)
-        named = inputs if isinstance(inputs, dict) else {}
-        outputs = model(**named) if named else model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-        data_loss = loss(outputs, targets)
+        data_loss = loss(_called(model, inputs), targets)
         data_loss.backward()
         training.step()
         loop.after(step + 1, steps, data_loss.detach(), training)

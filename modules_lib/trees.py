@@ -1,12 +1,15 @@
-"""Tensors in nested structures, as models take and return them: tuples, named tuples, lists, dicts."""
+"""Tensors in nested structures, as models take and return them: tuples, named tuples, lists, dicts, data classes."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from modules_lib.checks import check_slices
 
@@ -27,9 +30,26 @@ def tensors(tree: Any) -> Iterator[Tensor]:
         yield from tensors(part)
 
 
+def batch_size(tree: Any) -> int:
+    """The first dimension of the first tensor that has any.
+
+    Raises:
+        ValueError: there is none.
+    """
+    sizes = (len(tensor) for tensor in tensors(tree) if tensor.dim())
+    if (size := next(sizes, None)) is None:
+        raise ValueError("There is no tensor among the model's arguments with the batch as its first dimension.")
+    return size
+
+
 def slices(tree: Any, count: int) -> list[Any]:
-    """Cut every tensor of a structure into ``count`` equal slices of its first dimension; one structure a slice."""
+    """Cut every tensor of a structure into ``count`` equal slices of its first dimension; one structure a slice.
+
+    What has no dimension goes into every slice as it is.
+    """
     if isinstance(tree, Tensor):
+        if not tree.dim():
+            return [tree] * count
         check_slices(len(tree), count)
         return list(tree.chunk(count))
     parts = _parts(tree)
@@ -39,10 +59,13 @@ def slices(tree: Any, count: int) -> list[Any]:
 
 
 def join(trees: Sequence[Any]) -> Any:
-    """Put slices together again, tensor by tensor; of what is no tensor, the first slice's."""
+    """Put slices together again, tensor by tensor; of what is no tensor, the first slice's.
+
+    A number without dimensions, such as an auxiliary loss, is the mean over the slices.
+    """
     first = trees[0]
     if isinstance(first, Tensor):
-        return torch.cat(list(trees))
+        return torch.cat(list(trees)) if first.dim() else torch.stack(list(trees)).mean(0, dtype=torch.float32)
     parts = [_parts(tree) for tree in trees]
     return first if parts[0] is None else _like(first, [join(one) for one in zip(*parts, strict=True)])
 
@@ -58,14 +81,14 @@ def agree(ours: Any, theirs: Any, others: Any) -> bool:
     return all(map(agree, _parts(ours) or (), _parts(theirs) or (), _parts(others) or ()))
 
 
-def random_like(tree: Any, generator: torch.Generator) -> Any:
-    """Random numbers for numbers; what may be an index stays."""
+def random_like(tree: Any, generator: torch.Generator, low: torch.dtype = torch.float32) -> Any:
+    """Random numbers for numbers, those in bfloat16 in the type ``low``; what may be an index stays."""
 
     def drawn(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
             return tensor
-        kind = torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
-        return torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=kind)
+        kind = low if tensor.dtype == torch.bfloat16 else tensor.dtype
+        return torch.randn(tensor.shape, generator=generator, device=tensor.device).to(kind)
 
     return map_tensors(drawn, tree)
 
@@ -76,15 +99,40 @@ def to_float32(tensor: Tensor) -> Tensor:
 
 
 def _parts(tree: Any) -> list[Any] | None:
-    """What a structure holds; None for what is none."""
+    """What a structure holds; None for what is none.
+
+    Raises:
+        ValueError: it holds tensors, but it is not known where.
+    """
+    if isinstance(tree, PackedSequence):
+        raise ValueError(
+            "A PackedSequence cannot be cut into slices of a batch; give padded sequences and their lengths."
+        )
     if isinstance(tree, Mapping):
         return list(tree.values())
-    return list(tree) if isinstance(tree, tuple | list) else None
+    if isinstance(tree, tuple | list):
+        return list(tree)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return [getattr(tree, field.name) for field in dataclasses.fields(tree)]
+    if any(isinstance(value, Tensor) for value in getattr(tree, "__dict__", {}).values()):
+        raise ValueError(
+            f"A {type(tree).__name__} holds tensors that cannot be cut into slices of a batch; models take and return "
+            "tensors, or tuples, lists, dicts or data classes of them."
+        )
+    return None
 
 
 def _like(tree: Any, parts: Sequence[Any]) -> Any:
     """The structure with other contents."""
     if isinstance(tree, Mapping):
         named = dict(zip(tree, parts, strict=True))
-        return named if type(tree) is dict else type(tree)(**named)  # outputs with attributes are such classes
+        try:
+            return named if type(tree) is dict else type(tree)(**named)  # outputs with attributes are such classes
+        except TypeError:
+            return named
+    if dataclasses.is_dataclass(tree):
+        other = copy.copy(tree)
+        for field, part in zip(dataclasses.fields(tree), parts, strict=True):
+            object.__setattr__(other, field.name, part)
+        return other
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)

@@ -166,6 +166,35 @@ def test_what_the_first_batch_happens_to_be_does_not_matter():
     assert masked.batched and masked.step == 1
 
 
+class DropsPadding(nn.Module):
+    """Rows of zeros are left out, so that a layer sees fewer rows than the batch has."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 3)
+
+    def forward(self, x):
+        some = (x != 0).any(-1)
+        return x.new_zeros(len(x), 3).index_put((some,), self.inner(x[some]))
+
+
+def test_a_batch_that_needs_slices_gets_them_later():
+    model, full, padded = DropsPadding(), torch.randn(4, 5), torch.randn(4, 5)
+    padded[1] = 0.0
+    tried, by_slices = (MaskedModel(model, 2, batched=b) for b in (None, False))
+    for x, batched_ in ((full, True), (padded, False), (full, False)):
+        torch.testing.assert_close(tried(x), by_slices(x))  # with the masks of the same step
+        assert tried.batched is batched_
+    with pytest.raises(batched.CannotBatchError):
+        MaskedModel(model, 2, batched=True)(padded)
+
+
+def test_a_model_in_bfloat16_runs_in_one_pass():
+    masked = MaskedModel(FNN(5, [40, 30], 3).bfloat16(), 2)
+    assert masked(torch.randn(64, 5, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert masked.batched
+
+
 def test_inputs_may_come_in_a_dict():
     class Named(nn.Linear):
         def forward(self, inputs):

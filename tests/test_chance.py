@@ -2,6 +2,8 @@
 
 Statistical tests allow five standard errors: a false alarm in a million runs of each."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,13 @@ def test_p_values_by_hand():
     for bad, message in (([], "number of draws is 0"), (chance, "Unknown alternative 'more'")):
         with pytest.raises(ValueError, match=message):
             compare_with_chance(1.0, bad, "more" if bad else "less")
+
+
+def test_what_cannot_be_compared_has_no_p_value():
+    assert math.isnan(compare_with_chance(math.nan, [0.1, 0.2]).p)
+    assert math.isnan(compare_with_chance(0.1, [0.1, math.nan], "less").p)
+    nothing, some = (Masks({"w": torch.full((4, 4), value)}) for value in (False, True))
+    assert math.isnan(sharing_test(nothing, some, draws=50).p)
 
 
 def test_p_values_are_uniform_where_there_is_nothing_to_find():

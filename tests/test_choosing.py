@@ -116,5 +116,11 @@ def test_a_mask_that_keeps_failing_is_given_up(adder):
     assert len(failed) == 1 and failed["steps"].item() < 200
 
 
+def test_a_mask_is_looked_at_once_before_it_is_given_up(adder):
+    model, batch, accuracy = adder
+    with pytest.raises(ValueError, match="patience is 0; it must be a whole number of at least 1"):
+        choose_alpha(model, batch, arithmetic.loss, accuracy, patience=0)
+
+
 def test_it_is_part_of_the_public_library():
     assert modules_lib.choose_alpha is choose_alpha and "choose_alpha" in modules_lib.__all__

@@ -81,6 +81,13 @@ def test_evaluation_under_masks_inversions_and_combinations():
     assert isinstance(alone, pd.DataFrame) and list(alone.columns) == ["value"]
 
 
+def test_evaluation_leaves_the_model_in_its_mode():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    model[1].eval()
+    evaluate(model, {}, lambda network: float(network.training))
+    assert model.training and model[0].training and not model[1].training
+
+
 def test_bad_input_is_refused():
     mask = as_masks([True] * 24)
     for masks, task in (({"a": mask}, "a"), ({"a": mask, "b": mask}, "c"), ({}, "a")):

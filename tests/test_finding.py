@@ -79,6 +79,35 @@ def test_batches_may_be_a_function_a_list_or_a_loader(model):
     assert short != found[0]  # gone through again and again
 
 
+def test_beta_loses_no_batch_and_is_the_same_alpha(model):
+    listed = [batches("first")(step) for step in range(20)]
+    settings = SETTINGS | {"steps": 20}
+    found = [
+        find_masks(model, {"first": given}, loss, **strength, **settings)["first"]
+        for given in (batches("first"), listed, iter(listed))
+        for strength in ({"beta": 0.32}, {"alpha": 1e-2})
+        if not (given is not listed and "alpha" in strength)
+    ]
+    assert all(masks == found[0] for masks in found)
+    sizes = {"first": batches("first"), "last": [(inputs(64), targets(inputs(64), "last"))]}
+    with pytest.raises(ValueError, match="several sizes .first: 32, last: 64.*give alpha"):
+        find_masks(model, sizes, loss, beta=1e-2, **settings)
+
+
+def test_inputs_of_a_loader_may_be_several():
+    x, y = inputs(64), torch.zeros(64)
+    pairs = [((x[i, :3], x[i, 3:]), y[i]) for i in range(64)]  # a loader makes lists of tuples
+    sizes = find_masks(
+        nn.Bilinear(3, 3, 4),
+        {"a": DataLoader(pairs, batch_size=16)},
+        lambda out, y: out.square().mean() + y.mean(),
+        alpha=1e-3,
+        steps=5,
+        progress=False,
+    )
+    assert sizes["a"].size() == 36
+
+
 def test_a_generator_that_ends_is_named(model):
     once = (batches("first")(step) for step in range(7))
     with pytest.raises(ValueError, match="batches of 'first' ended after 7, and going through them again gives none"):

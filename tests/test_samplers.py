@@ -103,6 +103,22 @@ def test_a_sampler_of_ones_own_can_be_given():
     torch.testing.assert_close(MaskedModel(model, start=-9.0, sampler=KeepsAll)(x), model(x))
 
 
+def test_a_sampler_that_lacks_a_function_is_refused():
+    class Misspelt(Sampler):
+        @staticmethod
+        def masked(logits, weights, keys, start, out):
+            pass
+
+        @staticmethod
+        def logits_gradient(logits, weights, keys, start, out, grads):
+            pass
+
+    with pytest.raises(ValueError, match="Misspelt is no whole sampler: it lacks logit_gradient, weight_gradient"):
+        MaskedModel(nn.Linear(3, 2), sampler=Misspelt)
+    with pytest.raises(ValueError, match="Linear is no whole sampler"):
+        MaskedModel(nn.Linear(3, 2), sampler=nn.Linear)
+
+
 def test_an_unknown_sampler_is_refused():
     with pytest.raises(ValueError, match="Unknown sampler 'relax'; it must be one of gumbel-sigmoid, hard-concrete"):
         MaskedModel(nn.Linear(3, 2), sampler="relax")

@@ -30,15 +30,15 @@ class Claim:
         claim: what the paper says, in our words.
         paper: where, and with which number.
         experiments: the experiments it needs; of several names with "|" in between, the first that has results.
-        statements: results of these experiments -> what is tested; None while the experiment is not in the book.
+        statements: results of these experiments -> what is tested.
         each: whether it is about each experiment by itself: those without results are then left out.
     """
 
     id: int
     claim: str
     paper: str
-    experiments: tuple[str, ...] = ()
-    statements: Callable[[dict[str, pd.DataFrame]], list[Statement]] | None = None
+    experiments: tuple[str, ...]
+    statements: Callable[[dict[str, pd.DataFrame]], list[Statement]]
     each: bool = False
 
 
@@ -70,6 +70,14 @@ class Verdict:
     def made_from(self) -> str:
         """E.g. ``5 seeds, laptop scale``; empty where nothing was run."""
         return f"{self.seeds} seed{'' if self.seeds == 1 else 's'}, {self.scale} scale" if self.seeds else ""
+
+    @property
+    def holding(self) -> str:
+        """E.g. ``4 of 6 statements hold, 5 seeds, laptop scale``."""
+        if not self.statements:
+            return "not all of its experiments have results at this scale"
+        holding = sum(statement.holds for statement in self.statements)
+        return f"{holding} of {len(self.statements)} statements hold, {self.made_from}"
 
     def to_dict(self) -> dict[str, Any]:
         """What ``python -m modules_lib claims --json`` prints."""
@@ -132,7 +140,7 @@ def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict
     else:
         seeds = _common_seeds(results.get(name) for name in chosen)
         used = {name: results[name][results[name]["seed"].isin(seeds)] for name in chosen if seeds}
-    if claim.statements is None or not used:
+    if not used:
         return Verdict(claim, "not run", "-")
     statements = claim.statements(used)
     holding = sum(statement.holds for statement in statements)

@@ -18,9 +18,10 @@ from torch import nn
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
 from modules_lib.comparing import sharing
 from modules_lib.device import device
-from modules_lib.masked import PRECISIONS, MaskedModel, Network, Where, subnetwork
+from modules_lib.masked import MaskedModel, Network, Where, subnetwork
 from modules_lib.masks import Masks
 from modules_lib.measures import BINS
+from modules_lib.precision import PRECISIONS
 from modules_lib.progress import Progress, Rows
 from modules_lib.samplers import SAMPLERS
 from modules_lib.training import Loss, train_masks, train_weights, worth_compiling

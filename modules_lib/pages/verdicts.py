@@ -49,7 +49,7 @@ class ClaimsTable:
             claim = verdicts[0].claim
             lines.append(f"{claim.id:>2}  {claim.claim} ({claim.paper}); {PASSAGES[claim.id].reports}")
             for verdict in verdicts:
-                lines.append(f"      {verdict.verdict}: {_holding(verdict)}")
+                lines.append(f"      {verdict.verdict}: {verdict.holding}")
                 lines += [f"        $ {command}" for command in verdict_commands(verdict)]
         return "\n".join(lines)
 
@@ -90,13 +90,6 @@ class ClaimsTable:
         return place, f'<a href="{html.escape(address)}">{html.escape(title)}</a>'
 
 
-def _holding(verdict: Verdict) -> str:
-    if not verdict.statements:
-        return "nothing is published yet"
-    holding = sum(statement.holds for statement in verdict.statements)
-    return f"{holding} of {len(verdict.statements)} statements hold, {verdict.made_from}"
-
-
 def _share_holding(verdict: Verdict) -> str:
     return f"{sum(s.holds for s in verdict.statements) / max(1, len(verdict.statements)):.3f}"
 
@@ -104,7 +97,7 @@ def _share_holding(verdict: Verdict) -> str:
 def _measured(verdict: Verdict) -> str:
     """What holds, in short, and all statements for who opens them."""
     if not verdict.statements:
-        return _holding(verdict)
+        return verdict.holding
     shown = "".join(f"<span>{_mark(s)} {s.measured}</span>" for s in verdict.statements[:AT_A_GLANCE])
     left = len(verdict.statements) - AT_A_GLANCE
     shown += f"<span>and {left} more</span>" if left > 0 else ""
@@ -112,7 +105,7 @@ def _measured(verdict: Verdict) -> str:
         f"<li>{_mark(s)} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements
     )
     glance = f'<span class="glance">{shown}</span>'
-    return f"<details><summary>{_holding(verdict)}{glance}</summary><ul>{items}</ul></details>"
+    return f"<details><summary>{verdict.holding}{glance}</summary><ul>{items}</ul></details>"
 
 
 def _mark(statement: Statement) -> str:
