@@ -12,10 +12,11 @@ from modules_lib.chance import (
 from modules_lib.choosing import Choice, choose_alpha
 from modules_lib.comparing import by_layer, common, evaluate, exclusive, iou, sharing, sharing_matrix
 from modules_lib.finding import find_masks
-from modules_lib.masked import MaskedModel, subnetwork, weights_only
+from modules_lib.masked import MaskedModel, weights_only
 from modules_lib.maskfiles import fingerprint
 from modules_lib.masks import Masks, TaskMasks
 from modules_lib.samplers import GumbelSigmoid, HardConcrete, Sampler, StraightThrough
+from modules_lib.subnetworks import subnetwork
 from modules_lib.training import train_masks, train_weights
 
 __all__ = [

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from modules_lib.fused import maybe_fused
+from modules_lib.living import Grid
 from modules_lib.samplers import GumbelSigmoid, Sampler
 from modules_lib.sampling import draw_masked, piece
 
@@ -45,20 +46,23 @@ class Draw:
     samples: int
     fuse: bool
     sampler: type[Sampler] = GumbelSigmoid
+    grids: list[Grid] | None = None  # of the layers whose dead weights were left out, and
+    positions: Tensor | None = None  # [N], their weights in the noise
     gradients: dict[Callable[..., None], Tensor] = field(default_factory=dict)  # kernel -> [N]
     backward: int = -1  # which backward pass they are of
     reached: dict[int, int] = field(default_factory=dict)  # where gradients have come: first position -> size
 
     def masked(self, start: int, size: int) -> Tensor:
         """[K, size]: the masked weights from a position on."""
-        return draw_masked(self.logits, self.weights, self.keys, self.samples, start, size, self.fuse, self.sampler)
+        common = self.fuse, self.sampler, self.positions
+        return draw_masked(self.logits, self.weights, self.keys, self.samples, start, size, *common)
 
     def add_gradient(self, start: int, grads: Tensor) -> None:
         """Take in the gradients [K, size] of :meth:`masked`."""
         if self.backward != (now := torch._C._current_graph_task_id()):
             self.backward, self.gradients, self.reached = now, {}, {}  # an earlier pass may not have come to its end
         wanted = {self.sampler.logit_gradient: self.logits, self.sampler.weight_gradient: self.weights}
-        at, logits, weights = piece(start, grads.shape[1], self.logits, self.weights)
+        at, logits, weights = piece(start, grads.shape[1], self.positions, self.logits, self.weights)
         again = start in self.reached  # a layer that the model uses twice
         for kernel, leaf in wanted.items():
             if leaf.requires_grad:
@@ -103,10 +107,13 @@ class _MaskedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, placeholder: Tensor, bias: Tensor | None, draw: Draw, start: int
+        ctx: Any, x: Tensor, placeholder: Tensor, bias: Tensor | None, draw: Draw, start: int, grid: Grid | None
     ) -> Tensor:  # [B, ..., in] -> [B, ..., out]
         rows = x.reshape(draw.samples, -1, x.shape[-1])  # [K, b, in]
         outputs, inputs = placeholder.shape
+        if grid is not None:
+            rows = rows.index_select(2, grid.columns)
+            outputs, inputs = len(grid.rows), len(grid.columns)
         y = x.new_empty((draw.samples, outputs, rows.shape[1]))  # [K, out, b]
         height = max(1, min(outputs, BLOCK // (draw.samples * inputs)))
         blocks = []
@@ -116,17 +123,24 @@ class _MaskedLinear(torch.autograd.Function):
             y[:, first:last] = torch.bmm(block, rows.mT)  # a fifth faster than rows @ block.mT
             blocks.append(block)
         ctx.save_for_backward(rows, *blocks)
-        ctx.draw, ctx.start, ctx.shape, ctx.biased = draw, start, x.shape, bias is not None
+        ctx.draw, ctx.start, ctx.shape, ctx.biased, ctx.grid = draw, start, x.shape, bias is not None, grid
         # Contiguous, as a linear layer's output is: what follows may view it in another shape.
-        out = x.new_empty((*rows.shape[:2], outputs))  # [K, b, out]
-        torch.add(y.mT, 0 if bias is None else bias, out=out)
-        return out.view(*x.shape[:-1], outputs)
+        out = x.new_empty((*rows.shape[:2], len(placeholder)))  # [K, b, out]
+        if grid is None:
+            torch.add(y.mT, 0 if bias is None else bias, out=out)
+        else:
+            out.zero_().index_copy_(2, grid.rows, y.mT)
+            out += 0 if bias is None else bias
+        return out.view(*x.shape[:-1], len(placeholder))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, *blocks = ctx.saved_tensors
         dy = dy.reshape(*rows.shape[:2], -1)  # [K, b, out]
+        d_bias = dy.sum((0, 1)) if ctx.biased and ctx.needs_input_grad[2] else None
+        if ctx.grid is not None:
+            dy = dy.index_select(2, ctx.grid.rows)
         dx, first, start = None, 0, ctx.start
         for block in blocks:
             part = dy[..., first : first + block.shape[1]]
@@ -134,8 +148,9 @@ class _MaskedLinear(torch.autograd.Function):
                 dx = torch.bmm(part, block) if dx is None else dx.baddbmm_(part, block)
             ctx.draw.add_gradient(start, torch.bmm(part.mT, rows).flatten(1))  # [K, rows of the block * in]
             first, start = first + block.shape[1], start + block[0].numel()
-        d_bias = dy.sum((0, 1)) if ctx.biased and ctx.needs_input_grad[2] else None
-        return None if dx is None else dx.view(ctx.shape), None, d_bias, None, None
+        if dx is not None and ctx.grid is not None:
+            dx = dx.new_zeros((*dx.shape[:2], ctx.shape[-1])).index_copy_(2, ctx.grid.columns, dx)
+        return None if dx is None else dx.view(ctx.shape), None, d_bias, None, None, None
 
 
 class BatchedLinear(TorchFunctionMode):
@@ -149,10 +164,11 @@ class BatchedLinear(TorchFunctionMode):
         super().__init__()
         self.placeholders = list(_Open.apply(draw.logits, draw.weights, draw, shapes))
         self.batch, self.draw, start = batch, draw, 0
-        self.starts = {}
-        for placeholder, shape in zip(self.placeholders, shapes, strict=True):
-            self.starts[id(placeholder)] = start
-            start += shape.numel()
+        self.starts: dict[int, tuple[int, Grid | None]] = {}  # of a placeholder: where its weights begin, and which
+        for i, placeholder in enumerate(self.placeholders):
+            grid = draw.grids[i] if draw.grids else None
+            self.starts[id(placeholder)] = (start, grid)
+            start += grid.size if grid else placeholder.numel()
 
     def __enter__(self) -> list[Tensor]:
         super().__enter__()
@@ -163,7 +179,7 @@ class BatchedLinear(TorchFunctionMode):
             x, placeholder, bias = args
             if x.dim() < 2 or len(x) != self.batch or id(bias) in self.starts:
                 raise CannotBatchError("A linear layer is given other rows than those of the batch, or a masked bias")
-            return _MaskedLinear.apply(x, placeholder, bias, self.draw, self.starts[id(placeholder)])
+            return _MaskedLinear.apply(x, placeholder, bias, self.draw, *self.starts[id(placeholder)])
         if any(id(argument) in self.starts for argument in args):
             raise CannotBatchError(f"A masked parameter is used by {getattr(function, '__name__', function)}")
         return function(*args, **(kwargs or {}))

@@ -19,8 +19,8 @@ from torch import nn
 
 from modules_lib.checks import check_choice, check_count
 from modules_lib.comparing import iou, sharing
-from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
+from modules_lib.subnetworks import subnetwork
 
 ALTERNATIVES = ("two-sided", "less", "greater")
 

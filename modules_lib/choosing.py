@@ -17,9 +17,10 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from modules_lib.checks import check_count, check_number
-from modules_lib.masked import MaskedModel, Where, subnetwork
+from modules_lib.masked import MaskedModel, Where
 from modules_lib.masks import Masks
 from modules_lib.samplers import Sampler
+from modules_lib.subnetworks import subnetwork
 from modules_lib.training import Batch, Loss, mask_steps, worth_compiling
 
 Accuracy = Callable[[nn.Module], float]  # of a model on the full task

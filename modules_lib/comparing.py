@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from modules_lib.masked import evaluation, subnetwork
 from modules_lib.masks import Masks
+from modules_lib.subnetworks import evaluation, subnetwork
 
 Metric = Callable[[nn.Module], float]
 

@@ -14,8 +14,8 @@ from modules_lib.display import show
 from modules_lib.experiments.cifar import confusion, predictions
 from modules_lib.figures import cifar as figures
 from modules_lib.figures.maskmap import png_address
-from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
+from modules_lib.subnetworks import subnetwork
 
 SIZE = 64  # CSS pixels along each side
 TILE = "display: inline-block; margin: 0 0.5em 0.6em 0; text-align: center; font-size: 0.8em; line-height: 1.3"

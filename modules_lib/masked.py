@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.func import functional_call
 
 from modules_lib.batched import BatchedLinear, CannotBatchError, Draw
 from modules_lib.checks import check_count
+from modules_lib.living import WORTH, Grid, grids_at, positions_of
 from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.noise import mask_keys
@@ -25,7 +25,6 @@ from modules_lib.trees import agree, batch_size, join, map_tensors, random_like,
 WORTH_FUSING = 400_000
 
 Where = Callable[[str], bool]
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def weights_only(model: nn.Module) -> Where:
@@ -110,6 +109,8 @@ class MaskedModel(nn.Module):
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
         self.batched, self.may_change = batched, batched is None
+        self.left: Tensor | None = None  # int32 [M], the positions of the weights that take part; None for all
+        self.grids: list[Grid] | None = None
         if self.fuse:
             keep_freed_memory()
 
@@ -130,7 +131,7 @@ class MaskedModel(nn.Module):
             self.batched = self._runs_batched(arguments)
         keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
-        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler)
+        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler, self.grids, self.left)
         try:
             outputs = self._at_once(draw, arguments) if self.batched else self._by_slices(draw, parts)
         except CannotBatchError:  # another batch takes another way through the model than the one that was tried
@@ -141,8 +142,12 @@ class MaskedModel(nn.Module):
         return outputs if self.compute is None else map_tensors(to_float32, outputs)
 
     def _by_slices(self, draw: Draw, parts: list[Any]) -> Any:
-        shapes = list(self.shapes.values())
-        samples = mask_weights(draw.logits, draw.weights, draw.keys, draw.samples, shapes, draw.fuse, draw.sampler)
+        grids = draw.grids
+        shapes = [torch.Size([grid.size]) for grid in grids] if grids else list(self.shapes.values())
+        how = draw.samples, shapes, draw.fuse, draw.sampler, draw.positions
+        samples = mask_weights(draw.logits, draw.weights, draw.keys, *how)
+        if grids:
+            samples = [[grid.whole(part) for grid, part in zip(grids, sample, strict=True)] for sample in samples]
         frozen = self._frozen()
         with _recurrence_with_gradient(self.model):
             outputs = [
@@ -189,7 +194,9 @@ class MaskedModel(nn.Module):
         return tensor.to(self.compute) if self.compute is not None and tensor.dtype == torch.float32 else tensor
 
     def _named(self, flat: Tensor) -> dict[str, Tensor]:
-        """[N] -> named tensors in the model's shapes."""
+        """[N] -> named tensors in the model's shapes; of dead weights that were left out, zero."""
+        if self.left is not None:
+            flat = flat.new_zeros(sum(self.sizes)).index_copy(0, self.left.long(), flat)
         pieces = flat.split(self.sizes)
         return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
@@ -204,6 +211,30 @@ class MaskedModel(nn.Module):
         parameters = dict(self.model.named_parameters())
         for name, weights in self._named(self.weights).items():
             parameters[name].copy_(weights)
+
+    @torch.no_grad()
+    def leave_out_dead(self) -> Tensor | None:
+        """Leave rows and columns of dead weights out of training (:mod:`modules_lib.living`), where layers allow it.
+
+        Returns:
+            int64 [M], which of the logits so far are left; None if all are.
+        """
+        if not self.batched or self.weights.requires_grad or any(len(shape) != 2 for shape in self.shapes.values()):
+            return None
+        grids = self.grids or [Grid.all(shape, self.logits.device) for shape in self.shapes.values()]
+        pieces = self.logits.detach().split([grid.size for grid in grids])
+        living = [grid.living(piece, self.sampler.DEAD) for grid, piece in zip(grids, pieces, strict=True)]
+        if sum(grid.size for grid in living) > WORTH * len(self.logits):
+            return None
+        return self.keep_only(positions_of(living).int())
+
+    @torch.no_grad()
+    def keep_only(self, left: Tensor) -> Tensor:
+        """Go on with the weights at these positions, int32 [M]; returns which of the logits so far they are."""
+        which = left.long() if self.left is None else torch.searchsorted(self.left, left)
+        self.left, self.grids = left, grids_at(left.long(), list(self.shapes.values()))
+        self.logits, self.weights = nn.Parameter(self.logits.detach()[which]), self.weights[which]
+        return which
 
     def penalty(self, alpha: float) -> Tensor:
         """r = alpha * (sum of all mask logits), to be added to the task's mean loss."""
@@ -256,38 +287,3 @@ def _recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, dropout in layers:
             layer.training, layer.dropout = False, dropout
-
-
-@contextlib.contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards each of its modules as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _has_graph(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.grad_fn is not None
-
-
-def subnetwork(model: Network, masks: Masks) -> Network:
-    """A copy of the model in evaluation mode with the removed weights set to zero (equation 3 with M for m)."""
-    parameters = dict(model.named_parameters())
-    for name, mask in masks.items():
-        if name not in parameters or parameters[name].shape != mask.shape:
-            raise ValueError(
-                f"The masks belong to another model: they mask {name!r} of shape {tuple(mask.shape)}, which this model "
-                "does not have; use them with the model they were trained on."
-            )
-    # What a forward left on its module may belong to a graph, which cannot be copied.
-    left = {id(value): value for module in model.modules() for value in vars(module).values() if _has_graph(value)}
-    result = copy.deepcopy(model, {key: value.detach().clone() for key, value in left.items()}).eval()
-    with torch.no_grad():
-        for name, parameter in result.named_parameters():
-            if name in masks:
-                parameter.mul_(masks[name].to(parameter.device))
-    return result

@@ -31,7 +31,7 @@ def uniforms(keys: Tensor, size: int, start: Tensor | int = 0) -> Tensor:
     Args:
         keys: int32 [S, 2], one stream a row.
         size: how many numbers of each stream.
-        start: the position of the first.
+        start: the position of the first; or [size], the position of each.
 
     Returns:
         float32 [S, size], from 2^-24 to 1 - 2^-24 in steps of 2^-23: neither 0 nor 1 occurs.
@@ -62,7 +62,8 @@ _MIX_1, _MIX_2 = 0x7FEB352D, 0x846CA68B - (1 << 32)
 
 def _hash(keys: Tensor, size: int, start: Tensor | int) -> Tensor:
     """[S, 2] -> int32 [S, size]."""
-    position = torch.arange(size, dtype=torch.int32, device=keys.device) + start
+    each = isinstance(start, Tensor) and start.dim() > 0
+    position = start if each else torch.arange(size, dtype=torch.int32, device=keys.device) + start
     x = position ^ keys[:, :1]  # [S, size]
     # Shifts of signed integers copy the sign; the masks make them logical. Products wrap modulo 2^32. The second
     # key word enters between the rounds: two streams are then never shifted copies of one another.

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from modules_lib.fused import maybe_fused
+from modules_lib.living import EVERY
 from modules_lib.masked import MaskedModel
 
 
@@ -36,7 +37,7 @@ class MaskAdam:
 
     def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float):
         self.masked, self.lr, self.clip = masked, lr, clip
-        self.steps = 0
+        self.steps, self.left_out = 0, 0
         self.alpha = torch.tensor(alpha, device=masked.logits.device)
         self.mean = torch.zeros_like(masked.logits)
         self.square = torch.zeros_like(masked.logits)
@@ -50,7 +51,8 @@ class MaskAdam:
         """
         self.steps += 1
         gradient, self.masked.logits.grad = self.masked.logits.grad, None
-        norm = maybe_fused(_squared_norm, self.masked.fuse)(gradient, self.alpha).sqrt()
+        square = maybe_fused(_squared_norm, self.masked.fuse)(gradient, self.alpha)
+        norm = (square + self.left_out * self.alpha**2).sqrt()  # the dead have the penalty's gradient alone
         if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
             raise ValueError(
                 f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "
@@ -61,15 +63,26 @@ class MaskAdam:
         rates = torch.tensor([self.lr / corrections[0], corrections[1] ** 0.5], device=self.alpha.device)
         logits = self.masked.logits.detach()
         maybe_fused(_update, self.masked.fuse)(logits, self.mean, self.square, gradient, self.alpha, scale, rates)
+        if self.steps % EVERY == 0:
+            self._follow(self.masked.leave_out_dead())
+
+    def _follow(self, which: Tensor | None) -> None:
+        """Keep the moments of the logits that are left."""
+        if which is not None:
+            self.left_out += len(self.mean) - len(which)
+            self.mean, self.square = self.mean[which], self.square[which]
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on."""
         batched = -1 if self.masked.batched is None else int(self.masked.batched)
         counts = torch.tensor([self.steps, self.masked.step, batched])
-        return {"logits": self.masked.logits, "mean": self.mean, "square": self.square, "counts": counts}
+        left = {} if self.masked.left is None else {"left": self.masked.left}
+        return {"logits": self.masked.logits, "mean": self.mean, "square": self.square, "counts": counts} | left
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
+        if "left" in state:
+            self._follow(self.masked.keep_only(state["left"].to(self.masked.logits.device)))
         self.masked.logits.copy_(state["logits"])
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])

@@ -5,6 +5,7 @@ A sampler is three functions over pieces of flat vectors, each of which is one p
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -17,8 +18,15 @@ from modules_lib.noise import mask_noise
 class Sampler(ABC):
     """The interface of a sampler; all of them keep a weight in the end where its logit is above zero.
 
-    In each function logits and weights [n] are those from position ``start`` on, and ``out`` is written to.
+    In each function logits and weights [n] are those from position ``start`` on, or those at the positions ``start``
+    [n]; ``out`` is written to.
+
+    Attributes:
+        DEAD: with a logit below this a weight is in no sample and as good as without gradient, so that training may
+            leave it out (:mod:`modules_lib.living`). A sampler that does not say so keeps all.
     """
+
+    DEAD = -math.inf
 
     @staticmethod
     @abstractmethod
@@ -42,6 +50,8 @@ class Sampler(ABC):
 
 class GumbelSigmoid(Sampler):
     """Equations 1 and 2 at tau = 1: a weight is kept or not, with the gradient of the soft sample (the paper's)."""
+
+    DEAD = -20.0
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
@@ -84,6 +94,7 @@ class HardConcrete(Sampler):
     """
 
     TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
+    DEAD = -20.0
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
@@ -125,6 +136,8 @@ class StraightThrough(Sampler):
     Bengio, Léonard and Courville, "Estimating or propagating gradients through stochastic neurons" (2013), section 4.
     All mask samples of a batch are the same one.
     """
+
+    DEAD = -20.0
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:

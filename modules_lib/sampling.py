@@ -38,14 +38,16 @@ def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
     return flat.view(shape)
 
 
-def piece(start: int, size: int, *tensors: Tensor) -> list[Tensor]:
-    """A position and what of each [N] begins there, as the functions above take them.
+def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> list[Tensor]:
+    """A position and what of each [N] begins there, as samplers take them; the positions of all where they are given.
 
     The position is a tensor, since a number would be compiled into them, and the pieces are detached, since what a
     tensor is a view of would be.
     """
-    at = torch.tensor(start, dtype=torch.int32, device=tensors[0].device)
-    return [at, *(tensor[start : start + size].detach() for tensor in tensors)]
+    if positions is not None:
+        tensors = (positions, *tensors)
+    at = [] if positions is not None else [torch.tensor(start, dtype=torch.int32, device=tensors[0].device)]
+    return [*at, *(tensor[start : start + size].detach() for tensor in tensors)]
 
 
 def draw_masked(
@@ -57,10 +59,11 @@ def draw_masked(
     size: int,
     fuse: bool,
     sampler: type[Sampler],
+    positions: Tensor | None = None,
 ) -> Tensor:
     """[K, size]: the weights from position ``start`` on under K samples."""
     out = weights.new_empty((samples, size))
-    at, logits, weights = piece(start, size, logits, weights)
+    at, logits, weights = piece(start, size, positions, logits, weights)
     maybe_fused(sampler.masked, fuse)(logits, weights, keys, at, [row.detach() for row in out])
     return out
 
@@ -76,10 +79,11 @@ class _MaskWeights(torch.autograd.Function):
         shapes: list[torch.Size],
         fuse: bool,
         sampler: type[Sampler],
+        positions: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(logits, weights, keys)
+        ctx.save_for_backward(logits, weights, keys, positions)
         ctx.samples, ctx.shapes, ctx.fuse, ctx.sampler = samples, shapes, fuse, sampler
-        out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse, sampler)  # [K, N]
+        out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse, sampler, positions)  # [K, N]
         pieces = out.split([shape.numel() for shape in shapes], 1)
         # One output for each parameter and sample: their gradients then come as they are, without being put together.
         return tuple(unflatten(pieces[i][k], shape) for k in range(samples) for i, shape in enumerate(shapes))
@@ -89,15 +93,15 @@ class _MaskWeights(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         to_logits = _gathered(ctx, ctx.sampler.logit_gradient, grads) if ctx.needs_input_grad[0] else None
         to_weights = _gathered(ctx, ctx.sampler.weight_gradient, grads) if ctx.needs_input_grad[1] else None
-        return to_logits, to_weights, None, None, None, None, None
+        return to_logits, to_weights, None, None, None, None, None, None
 
 
 def _gathered(ctx: Any, function: Callable[..., None], grads: tuple[Tensor | None, ...]) -> Tensor:
     """The function's [N], made parameter by parameter from the K gradients of each."""
-    logits, weights, keys = ctx.saved_tensors
+    logits, weights, keys, positions = ctx.saved_tensors
     total, start = torch.empty_like(logits), 0
     for i, shape in enumerate(ctx.shapes):
-        at, *pieces, out = piece(start, shape.numel(), logits, weights, total)
+        at, *pieces, out = piece(start, shape.numel(), positions, logits, weights, total)
         own = [
             torch.zeros_like(out) if grad is None else flatten(grad).detach() for grad in grads[i :: len(ctx.shapes)]
         ]
@@ -114,6 +118,7 @@ def mask_weights(
     shapes: Sequence[torch.Size] | None = None,
     fuse: bool = False,
     sampler: type[Sampler] = GumbelSigmoid,
+    positions: Tensor | None = None,
 ) -> list[list[Tensor]]:
     """Equations 1 to 3 at tau = 1, or another sampler's: the weights under K mask samples.
 
@@ -125,10 +130,11 @@ def mask_weights(
         shapes: the shapes of the parameters whose weights lie one after another in [N]; by default all is one vector.
         fuse: compile the sampler (once a process, a few seconds); the numbers are the same.
         sampler: how a sample follows from logits and noise.
+        positions: int32 [N], of the weights in the noise; by default they follow one another.
 
     Returns:
         for each sample, w * m in the parameters' shapes, with straight-through gradients for logits and weights.
     """
     shapes = list(shapes) if shapes is not None else [logits.shape]
-    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler)
+    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler, positions)
     return [list(flat[k * len(shapes) : (k + 1) * len(shapes)]) for k in range(samples)]

@@ -11,9 +11,9 @@ from IPython.display import display
 from modules_lib.data.scan import Scan, answers, interpret, spell
 from modules_lib.device import device
 from modules_lib.figures.theme import count
-from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
 from modules_lib.seq2seq import EncoderDecoder
+from modules_lib.subnetworks import subnetwork
 
 WRONG = 'style="background: #D55E00; color: white; padding: 0 0.3em; border-radius: 0.3em"'
 AFTER = 'style="opacity: 0.55"'

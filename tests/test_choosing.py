@@ -10,8 +10,8 @@ import modules_lib
 from modules_lib.choosing import choose_alpha, search
 from modules_lib.data import arithmetic
 from modules_lib.data.arithmetic import Arithmetic
-from modules_lib.masked import subnetwork
 from modules_lib.models import FNN
+from modules_lib.subnetworks import subnetwork
 from modules_lib.training import train_weights
 
 

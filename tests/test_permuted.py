@@ -13,9 +13,9 @@ from modules_lib.data import images
 from modules_lib.data.images import Images
 from modules_lib.experiments.permuted import PIXELS, Permuted, PermutedMNIST
 from modules_lib.figures import permuted as figures
-from modules_lib.masked import subnetwork
 from modules_lib.models import FNN
 from modules_lib.progress import Progress
+from modules_lib.subnetworks import subnetwork
 from tests.test_resume import Stopper
 
 SETTINGS = {"steps": 30, "alpha": 1e-3, "fresh": 0.0, "seed": 0, "samples": 4, "lr": 3e-2, "mask_lr": 3e-2}

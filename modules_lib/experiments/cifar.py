@@ -19,11 +19,12 @@ from modules_lib.data import images
 from modules_lib.data.images import CLASSES, Images, label_of
 from modules_lib.device import device
 from modules_lib.experiments.config import Config, networks
-from modules_lib.masked import Where, subnetwork
+from modules_lib.masked import Where
 from modules_lib.masks import Masks
 from modules_lib.measures import stage_with
 from modules_lib.models import CNN
 from modules_lib.progress import Progress, Rows
+from modules_lib.subnetworks import subnetwork
 
 CLASSIFIER = "classifier."
 RELEASED = 3.0  # times the paper's beta, in the released code

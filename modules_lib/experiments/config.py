@@ -18,12 +18,13 @@ from torch import nn
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
 from modules_lib.comparing import sharing
 from modules_lib.device import device
-from modules_lib.masked import MaskedModel, Network, Where, subnetwork
+from modules_lib.masked import MaskedModel, Where
 from modules_lib.masks import Masks
 from modules_lib.measures import BINS
 from modules_lib.precision import PRECISIONS
 from modules_lib.progress import Progress, Rows
 from modules_lib.samplers import SAMPLERS
+from modules_lib.subnetworks import Network, subnetwork
 from modules_lib.training import Loss, train_masks, train_weights, worth_compiling
 
 SCALES = ("smoke", "laptop", "paper")
@@ -215,7 +216,8 @@ class Config(ABC):
         loop = progress.loop(f"masks-{stage}", point)
         alpha, lr, clip = self.alpha, self.mask_lr, self.clip
         train_masks(masked, batch, loss, steps=self.mask_steps, alpha=alpha, lr=lr, clip=clip, loop=loop)
-        counts = torch.histc(torch.sigmoid(masked.logits.detach()).cpu(), BINS, 0, 1).long().tolist()
+        probabilities = torch.cat([p.flatten().cpu() for p in masked.probabilities().values()])
+        counts = torch.histc(probabilities, BINS, 0, 1).long().tolist()
         histogram = [
             {"stage": stage, "metric": "probability", "bin": i, "value": count}
             for i, count in enumerate(counts)

@@ -12,9 +12,9 @@ from modules_lib.data.arithmetic import OPERATIONS, Arithmetic
 from modules_lib.data.images import CLASSES, Images, label_of
 from modules_lib.device import device
 from modules_lib.experiments.cifar import predictions
-from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
 from modules_lib.progress import Rows
+from modules_lib.subnetworks import subnetwork
 
 ALONE, WITHOUT, OTHER, SHARED = "alone", "without", "other", "shared"
 

@@ -21,10 +21,10 @@ from modules_lib.data.images import Images
 from modules_lib.device import device
 from modules_lib.experiments.config import Config
 from modules_lib.experiments.network import check_hidden
-from modules_lib.masked import subnetwork
 from modules_lib.masks import Masks
 from modules_lib.models import FNN
 from modules_lib.progress import Progress, Rows
+from modules_lib.subnetworks import subnetwork
 from modules_lib.training import worth_compiling
 
 VARIANTS = {"equal": 2.0, "half": 0.0, "quarter": -1.0}  # the first mask logits of free weights; of used ones 2

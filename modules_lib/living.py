@@ -1,0 +1,74 @@
+"""Weights that are removed for good leave mask training, so that a step late in a stage costs less than an early one.
+
+The penalty pushes the logit of a weight that nothing needs down without end. Below -20 its probability is under
+2^-28, while no number of the noise (:mod:`modules_lib.noise`) exceeds 1 - 2^-24: no sample keeps it any more. Its
+gradient, in proportion to that probability, is millions of times smaller than the one that brought it there, so that
+only the penalty moves it, further down. The rows and columns of a linear layer in which all weights are dead in this
+sense are left out of sampling, products and update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+EVERY = 500  # steps between looks at what has died
+WORTH = 0.9  # of the weights are left at most, or they all stay: vectors would be copied for nothing
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The rows and columns of a layer's weights that take part in mask training: [R], [C] of [outputs, inputs]."""
+
+    shape: torch.Size
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def all(cls, shape: torch.Size, device: torch.device) -> Grid:
+        return cls(shape, *(torch.arange(size, device=device) for size in shape))
+
+    @property
+    def size(self) -> int:
+        """R * C"""
+        return len(self.rows) * len(self.columns)
+
+    def living(self, logits: Tensor, dead: float) -> Grid:
+        """What is left when rows and columns of dead weights go; at least one of each.
+
+        Args:
+            logits: those of this grid, [R * C].
+        """
+        alive = logits.view(len(self.rows), len(self.columns)) > dead
+        alive[0, 0] |= ~alive.any()
+        return Grid(self.shape, self.rows[alive.any(1)], self.columns[alive.any(0)])
+
+    def positions(self) -> Tensor:
+        """int64 [R * C], among the layer's weights."""
+        return (self.rows[:, None] * self.shape[1] + self.columns).flatten()
+
+    def whole(self, part: Tensor) -> Tensor:
+        """[R, C] or [R * C] -> [outputs, inputs], zero elsewhere."""
+        part = part.view(len(self.rows), len(self.columns))
+        return part.new_zeros(self.shape).index_put((self.rows[:, None], self.columns), part)
+
+
+def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
+    """The grids of layers whose weights lie one after another, from the positions of all that is left."""
+    grids, start = [], 0
+    for shape in shapes:
+        own = positions[(positions >= start) & (positions < start + shape.numel())] - start
+        grids.append(Grid(shape, (own // shape[1]).unique(), (own % shape[1]).unique()))
+        start += shape.numel()
+    return grids
+
+
+def positions_of(grids: Sequence[Grid]) -> Tensor:
+    """The inverse of :func:`grids_at`: int64 [M], ascending."""
+    starts = [0]
+    for grid in grids:
+        starts.append(starts[-1] + grid.shape.numel())
+    return torch.cat([grid.positions() + start for grid, start in zip(grids, starts, strict=False)])
