@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -43,11 +44,18 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory) -> Path:
-    """The HTML of the whole book, trained, executed and rendered at smoke scale."""
-    folder = tmp_path_factory.mktemp("book")
-    environment = {"MODULES_OUTPUT": str(folder), "MODULES_RUNS": str(folder / "runs")}
-    result = run_module("tools.book", "build", "--scale", "smoke", **environment)
-    assert result.returncode == 0, (result.stdout + result.stderr)[-5000:]
+    """The HTML of the whole book, trained, executed and rendered at smoke scale: once for all processes that test."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "book"
+    failure = folder / "failed.txt"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            environment = {"MODULES_OUTPUT": str(folder), "MODULES_RUNS": str(folder / "runs")}
+            result = run_module("tools.book", "build", "--scale", "smoke", **environment)
+            if result.returncode:
+                failure.write_text((result.stdout + result.stderr)[-5000:])
+    assert not failure.exists(), failure.read_text()
     return folder / "_build/html"
 
 
