@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.ordinary import ordinary_step, timed
 from benchmarks.plain import (
     CellEncoderDecoder,
     CellLSTM,
@@ -38,6 +39,7 @@ from modules_lib.data.scan import ACTIONS, END, LONGEST_COMMAND, WORDS, Scan, co
 from modules_lib.device import device
 from modules_lib.masked import MaskedModel
 from modules_lib.models import CNN, FNN, RepeatLSTM
+from modules_lib.precision import product_type
 from modules_lib.provenance import provenance_of_machine
 from modules_lib.results import results_folder
 from modules_lib.seq2seq import EncoderDecoder
@@ -148,29 +150,9 @@ def plain_steps(case: Case, model: nn.Module, inputs: Tensor, targets: Tensor, l
 def unmasked(
     model: nn.Module, case: Case, precision: str, inputs: Tensor, targets: Tensor, loss: Callable
 ) -> Callable[[], object]:
-    """Ordinary training steps: autocast for bfloat16, fused Adam."""
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-
-    def steps() -> None:
-        for step in range(case.steps):
-            optimizer.zero_grad()
-            seen = given(case, inputs, step)
-            with torch.autocast(device().type, torch.bfloat16, enabled=precision == "bfloat16"):
-                outputs = model(*seen) if isinstance(seen, tuple) else model(seen)
-            loss(outputs.float(), targets).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-
-    return steps
-
-
-def timed(function: Callable[[], object]) -> float:
-    """Milliseconds of one call."""
-    began = time.perf_counter()
-    function()
-    if device().type == "cuda":
-        torch.cuda.synchronize()
-    return 1e3 * (time.perf_counter() - began)
+    step = iter(range(10**9))
+    one = ordinary_step(model, product_type(precision), lambda: (given(case, inputs, next(step)), targets), loss)
+    return lambda: [one() for _ in range(case.steps)]
 
 
 def serve(kind: str, number: int, precision: str, turns: Connection) -> None:

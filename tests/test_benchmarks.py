@@ -17,6 +17,8 @@ from benchmarks.plain import (
 from modules_lib import MaskedModel, train_masks
 from modules_lib.data import arithmetic
 from modules_lib.data.scan import END, Scan
+from modules_lib.execute import execute
+from modules_lib.experiments import preset
 from modules_lib.models import CNN, FNN
 from modules_lib.seq2seq import EncoderDecoder
 from tests.conftest import run_module
@@ -113,3 +115,17 @@ def test_bench_prints_one_object_a_line():
     keys = {"model", "precision", "plain_ms", "fast_ms", "ratio", "unmasked_ms", "floor_ms", "peak_mb"}
     assert [row["precision"] for row in rows] == ["float32", "bfloat16"] and all(set(row) == keys for row in rows)
     assert all(row["fast_ms"] > 0 and row["peak_mb"] > 100 for row in rows)
+
+
+def test_a_stage_is_timed_on_the_network_of_a_finished_run(tmp_path, monkeypatch):
+    arguments = ("benchmarks.stage", "--scale", "smoke")
+    result = run_module(*arguments)
+    assert result.returncode == 2 and "python -m modules_lib run addmul-fnn --scale smoke" in result.stderr
+    execute(preset("addmul-fnn", "smoke"))
+    monkeypatch.setenv("MODULES_RESULTS", str(tmp_path))
+    result = run_module(*arguments, "--publish")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "stage.json").read_text())["rows"]
+    assert [row["steps"] for row in rows] == list(range(3, 61, 3)) and all(row["left"] == 1 for row in rows)
+    ratio = sum(row["masked_ms"] for row in rows) / sum(row["unmasked_ms"] for row in rows)
+    assert f"a masked step is {ratio:.2f} times an unmasked one" in result.stdout

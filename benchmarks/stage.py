@@ -1,0 +1,89 @@
+"""What a whole stage of mask training costs, against ordinary training: ``python -m benchmarks.stage``.
+
+A step gets cheaper as weights die (:mod:`modules_lib.living`), so the time of one step says little about a stage. The
+network is that of a finished run, by default the paper's FNN on addition and multiplication; one of its stages is
+trained again, with an ordinary step of the unmasked network timed now and then between its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.ordinary import ordinary_step, timed
+from modules_lib import runs
+from modules_lib.data import arithmetic
+from modules_lib.experiments import preset
+from modules_lib.experiments.addmul import AddMul
+from modules_lib.experiments.config import SCALES
+from modules_lib.masked import MaskedModel
+from modules_lib.memory import keep_freed_memory
+from modules_lib.precision import product_type
+from modules_lib.provenance import provenance_of_machine
+from modules_lib.results import results_folder
+from modules_lib.runs import Run
+from modules_lib.training import mask_steps
+
+LATEST = Path(__file__).resolve().parent / "latest-stage.json"
+LOOKS = 20  # at the unmasked network, and rows that are written
+
+
+def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
+    """For each of twenty parts of a stage: its last step, the mean milliseconds of a masked and the median of an
+    unmasked step, and the proportion of weights that still take part at its end."""
+    model, data = run.load_weights(config.model()), config.data(stage)
+    masked = MaskedModel(
+        model, config.samples, start=config.start, seed=run.seed, stage=stage, precision=config.precision, fuse=True
+    )
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return data.batch(config.batch, run.seed, stage, "data", step)
+
+    own: Callable[[], object] = ordinary_step(
+        copy.deepcopy(model), product_type(config.precision), lambda: batch(0), arithmetic.loss
+    )
+    steps = mask_steps(
+        masked, batch, arithmetic.loss, steps=config.mask_steps, alpha=config.alpha, lr=config.mask_lr, clip=config.clip
+    )
+    weights, length, rows = len(masked.logits), max(1, config.mask_steps // LOOKS), []
+    own()
+    next(steps)  # compiles
+    for last in range(length, config.mask_steps + 1, length):
+        times = [timed(lambda: next(steps)) for _ in range(length - (last == length))]
+        unmasked = statistics.median(timed(own) for _ in range(5))
+        part = {"steps": last, "masked_ms": statistics.mean(times), "unmasked_ms": unmasked}
+        rows.append({key: round(value, 3) for key, value in part.items()} | {"left": len(masked.logits) / weights})
+        print("".join(f"{value:>14.3f}" for value in rows[-1].values()), flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stage", description=__doc__)
+    parser.add_argument("--experiment", default="addmul-fnn", help="of which network (%(default)s)")
+    parser.add_argument("--scale", choices=SCALES, default="paper", help="%(choices)s (%(default)s)")
+    parser.add_argument("--stage", default="add", help="which stage (%(default)s)")
+    parser.add_argument("--publish", action="store_true", help="write results/stage.json, which the book shows")
+    args = parser.parse_args()
+    config = preset(args.experiment, args.scale)
+    run = runs.find(config, 0)
+    if run is None:
+        parser.error(f"there is no finished run: python -m modules_lib run {args.experiment} --scale {args.scale}")
+    assert isinstance(config, AddMul)
+    keep_freed_memory()
+    print("".join(f"{title:>14}" for title in ("steps", "masked [ms]", "unmasked [ms]", "left")))
+    rows = stage_times(config, run, args.stage)
+    masked, unmasked = (statistics.mean(row[f"{kind}_ms"] for row in rows) for kind in ("masked", "unmasked"))
+    about = {"experiment": args.experiment, "scale": args.scale, "stage": args.stage}
+    target = results_folder() / "stage.json" if args.publish else LATEST
+    target.write_text(json.dumps({"machine": provenance_of_machine(), **about, "rows": rows}, indent=1) + "\n")
+    print(f"\na masked step is {masked / unmasked:.2f} times an unmasked one, over the stage; written to {target}")
+
+
+if __name__ == "__main__":
+    main()
