@@ -13,6 +13,7 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from benchmarks.ordinary import ordinary_step, timed
 from modules_lib import runs
 from modules_lib.data import arithmetic
 from modules_lib.experiments import preset
-from modules_lib.experiments.addmul import AddMul
+from modules_lib.experiments.addmul import STAGES, AddMul
 from modules_lib.experiments.config import SCALES
 from modules_lib.masked import MaskedModel
 from modules_lib.memory import keep_freed_memory
@@ -31,16 +32,17 @@ from modules_lib.runs import Run
 from modules_lib.training import mask_steps
 
 LATEST = Path(__file__).resolve().parent / "latest-stage.json"
+NETWORKS = ("addmul-fnn", "addmul-lstm", "capacity-tiny", "capacity-small", "capacity-medium")
 LOOKS = 20  # at the unmasked network, and rows that are written
 
 
 def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
-    """For each of twenty parts of a stage: its last step, the mean milliseconds of a masked and the median of an
-    unmasked step, and the proportion of weights that still take part at its end."""
+    """For each of twenty parts of a stage: its last step, the mean milliseconds of masked and of unmasked steps, and
+    the proportion of weights that still take part at its end. Compiling is not counted the first time, but when it is
+    done anew for the first weights that leave."""
     model, data = run.load_weights(config.model()), config.data(stage)
-    masked = MaskedModel(
-        model, config.samples, start=config.start, seed=run.seed, stage=stage, precision=config.precision, fuse=True
-    )
+    how: dict[str, Any] = {"precision": config.precision, "sampler": config.sampler, "fuse": True}
+    masked = MaskedModel(model, config.samples, start=config.start, seed=run.seed, stage=stage, **how)
 
     def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         return data.batch(config.batch, run.seed, stage, "data", step)
@@ -51,12 +53,12 @@ def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
     steps = mask_steps(
         masked, batch, arithmetic.loss, steps=config.mask_steps, alpha=config.alpha, lr=config.mask_lr, clip=config.clip
     )
-    weights, length, rows = len(masked.logits), max(1, config.mask_steps // LOOKS), []
+    weights, made, rows = len(masked.logits), 1, []
     own()
     next(steps)  # compiles
-    for last in range(length, config.mask_steps + 1, length):
-        times = [timed(lambda: next(steps)) for _ in range(length - (last == length))]
-        unmasked = statistics.median(timed(own) for _ in range(5))
+    for last in (config.mask_steps * part // LOOKS for part in range(1, LOOKS + 1)):
+        times = [timed(lambda: next(steps)) for _ in range(made, last)]
+        made, unmasked = last, statistics.mean(timed(own) for _ in range(5))
         part = {"steps": last, "masked_ms": statistics.mean(times), "unmasked_ms": unmasked}
         rows.append({key: round(value, 3) for key, value in part.items()} | {"left": len(masked.logits) / weights})
         print("".join(f"{value:>14.3f}" for value in rows[-1].values()), flush=True)
@@ -65,16 +67,16 @@ def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stage", description=__doc__)
-    parser.add_argument("--experiment", default="addmul-fnn", help="of which network (%(default)s)")
+    parser.add_argument("--experiment", choices=NETWORKS, default="addmul-fnn", help="of which network (%(default)s)")
     parser.add_argument("--scale", choices=SCALES, default="paper", help="%(choices)s (%(default)s)")
-    parser.add_argument("--stage", default="add", help="which stage (%(default)s)")
+    parser.add_argument("--stage", choices=STAGES, default="add", help="which stage (%(default)s)")
     parser.add_argument("--publish", action="store_true", help="write results/stage.json, which the book shows")
     args = parser.parse_args()
     config = preset(args.experiment, args.scale)
     run = runs.find(config, 0)
     if run is None:
         parser.error(f"there is no finished run: python -m modules_lib run {args.experiment} --scale {args.scale}")
-    assert isinstance(config, AddMul)
+    assert isinstance(config, AddMul)  # as are all of NETWORKS
     keep_freed_memory()
     print("".join(f"{title:>14}" for title in ("steps", "masked [ms]", "unmasked [ms]", "left")))
     rows = stage_times(config, run, args.stage)

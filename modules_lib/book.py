@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from modules_lib.choosing import Choice
-from modules_lib.claims import Verdict, report
+from modules_lib.claims import Verdict, report, verdicts
 from modules_lib.experiments.config import Config
 from modules_lib.measures import TASKS, number
 from modules_lib.results import results_folder
@@ -58,6 +58,12 @@ def _statements(verdict: Verdict) -> str:
     return f'<tr class="statements"><td></td><td colspan="3" {LEFT}><ul>{items}</ul></td></tr>'
 
 
+def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
+    """Verdicts on claims, by number, from published runs of the paper's sizes and steps; of those that were run."""
+    judged = [verdict for verdict in verdicts("paper") if verdict.claim.id in claims and verdict.statements]
+    return VerdictTable(judged, details=True) if judged else Markdown("None of this was run at the paper's sizes yet.")
+
+
 def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:
     """The settings in which our configs differ from the paper's, by network, as a table."""
     rows = [
@@ -102,6 +108,19 @@ def bench_table() -> Markdown:
         lines.append(f"| {' | '.join(cells)} |")
     machine = bench["machine"]
     return Markdown("\n".join([*lines, "", f"Medians; {machine['hardware']}, {machine['threads']} threads."]))
+
+
+def stage_table() -> Markdown:
+    """What a step costs along a whole stage, from ``results/stage.json``."""
+    about = _measured("stage.json")
+    rows = pd.DataFrame(about["rows"])
+    heads = ("up to step", "weights that take part", "masked step [ms]", "unmasked step [ms]")
+    lines = [f"| {' | '.join(heads)} |", "|---:" * len(heads) + "|"]
+    for row in rows[rows.index.isin([0, 1, 2, 3, 5, 9, 14, 19])].itertuples():
+        lines.append(f"| {row.steps:,} | {row.left:.1%} | {row.masked_ms:.1f} | {row.unmasked_ms:.1f} |")
+    masked, unmasked, machine = rows["masked_ms"].mean(), rows["unmasked_ms"].mean(), about["machine"]
+    said = f"Over the whole stage, a masked step takes {masked:.1f} ms, {masked / unmasked:.2f} times an unmasked one."
+    return Markdown("\n".join([*lines, "", f"{said} {machine['hardware']}, {machine['threads']} threads."]))
 
 
 def _measured(name: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Weights that are removed for good leave mask training, so that a step late in a stage costs less than an early one.
 
-The penalty pushes the logit of a weight that nothing needs down without end. Below -20 its probability is under
-2^-28, while no number of the noise (:mod:`modules_lib.noise`) exceeds 1 - 2^-24: no sample keeps it any more. Its
-gradient, in proportion to that probability, is millions of times smaller than the one that brought it there, so that
-only the penalty moves it, further down. The rows and columns of a linear layer in which all weights are dead in this
-sense are left out of sampling, products and update.
+The penalty pushes the logit of a weight that nothing needs down without end. Below a limit that each sampler gives
+(``Sampler.DEAD``) no number of the noise can keep the weight any more, and what the loss says of it is next to nothing:
+the Gumbel-sigmoid's slope s (1 - s) at -20 is 3e-8 on average, against 0.17 at zero. A weight counts as dead if it is there and Adam's mean gradient, too, pushes it further down.
+
+The rows and columns of a linear layer in which all weights are dead are left out of sampling, products and update. In a
+network that is run slice by slice after all, products stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 EVERY = 500  # steps between looks at what has died
-WORTH = 0.9  # of the weights are left at most, or they all stay: vectors would be copied for nothing
+WORTH = 0.9  # of the weights remain at most, or they all stay: vectors would be copied for nothing
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Grid:
         """R * C"""
         return len(self.rows) * len(self.columns)
 
-    def living(self, logits: Tensor, dead: float) -> Grid:
-        """What is left when rows and columns of dead weights go; at least one of each.
+    def living(self, dead: Tensor) -> Grid:
+        """What remains when rows and columns of dead weights go.
 
         Args:
-            logits: those of this grid, [R * C].
+            dead: bool [R * C], which weights of this grid are.
         """
-        alive = logits.view(len(self.rows), len(self.columns)) > dead
-        alive[0, 0] |= ~alive.any()
+        alive = ~dead.view(len(self.rows), len(self.columns))
+        alive[0, 0] |= ~alive.any()  # a layer without any weight would be a special case everywhere: one stays
         return Grid(self.shape, self.rows[alive.any(1)], self.columns[alive.any(0)])
 
     def positions(self) -> Tensor:
@@ -57,7 +58,7 @@ class Grid:
 
 
 def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
-    """The grids of layers whose weights lie one after another, from the positions of all that is left."""
+    """The grids of layers whose weights lie one after another, from the positions int64 [M] of all their weights."""
     grids, start = [], 0
     for shape in shapes:
         own = positions[(positions >= start) & (positions < start + shape.numel())] - start

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from modules_lib.batched import BatchedLinear, CannotBatchError, Draw
-from modules_lib.checks import check_count
+from modules_lib.checks import check_count, check_initialized, check_one_type
 from modules_lib.living import WORTH, Grid, grids_at, positions_of
 from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
@@ -44,7 +44,9 @@ class MaskedModel(nn.Module):
     """A frozen model under K sampled masks (section 2): each of K slices of a batch sees its own subnetwork.
 
     The wrapped model is used as it is, through :func:`torch.func.functional_call`; it is set to evaluation mode and
-    its parameters are neither changed nor trained.
+    its parameters are neither changed nor trained. While masks are trained, weights that are dead for good may leave
+    :attr:`logits` and :attr:`weights` (:mod:`modules_lib.living`): what to keep of it are :meth:`masks` and
+    :meth:`probabilities`, which always have all.
 
     Args:
         model: any torch module.
@@ -88,7 +90,7 @@ class MaskedModel(nn.Module):
         super().__init__()
         check_count("samples", samples)
         self.compute = product_type(precision)
-        _check_initialized(model)
+        check_initialized(model)
         where = where or weights_only(model)
         chosen = {name: parameter for name, parameter in model.named_parameters() if where(name)}
         if not chosen:
@@ -96,20 +98,19 @@ class MaskedModel(nn.Module):
                 "No parameter is selected for masking; `where` must be true for at least one of "
                 f"{', '.join(name for name, _ in model.named_parameters()) or '(the model has none)'}."
             )
-        _check_one_type(chosen)
+        check_one_type(chosen)
         # Not registered as a submodule: parameters() must give the logits alone.
         self.__dict__["model"] = model.eval()
         self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
         self.sampler = sampler_of(sampler)
         self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
         self.sizes = [parameter.numel() for parameter in chosen.values()]
-        flat = torch.cat([flatten(p.detach()) for p in chosen.values()])
-        self.register_buffer("weights", self._cast(flat))  # [N]
+        self.register_buffer("weights", self._all_weights())  # [N]
         # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
         self.batched, self.may_change = batched, batched is None
-        self.left: Tensor | None = None  # int32 [M], the positions of the weights that take part; None for all
+        self.living: Tensor | None = None  # int32 [M], positions of the weights that take part; None for all
         self.grids: list[Grid] | None = None
         if self.fuse:
             keep_freed_memory()
@@ -131,7 +132,7 @@ class MaskedModel(nn.Module):
             self.batched = self._runs_batched(arguments)
         keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
-        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler, self.grids, self.left)
+        draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler, self.grids, self.living)
         try:
             outputs = self._at_once(draw, arguments) if self.batched else self._by_slices(draw, parts)
         except CannotBatchError:  # another batch takes another way through the model than the one that was tried
@@ -170,10 +171,10 @@ class MaskedModel(nn.Module):
         be far less than what the masks change.
         """
         generator = torch.Generator(device=self.logits.device).manual_seed(0)
-        weights = torch.cat([flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes])
+        compute, self.compute = self.compute, None
+        weights = self._all_weights()
         arguments = random_like(arguments, generator, low=weights.dtype)
         even = torch.zeros_like(self.logits)
-        compute, self.compute = self.compute, None
         try:
             keys = [mask_keys("try", i, samples=self.samples, device=even.device) for i in range(2)]
             draws = [Draw(even, weights, key, self.samples, self.fuse) for key in keys]
@@ -195,49 +196,72 @@ class MaskedModel(nn.Module):
 
     def _named(self, flat: Tensor) -> dict[str, Tensor]:
         """[N] -> named tensors in the model's shapes; of dead weights that were left out, zero."""
-        if self.left is not None:
-            flat = flat.new_zeros(sum(self.sizes)).index_copy(0, self.left.long(), flat)
+        if self.living is not None:
+            flat = flat.new_zeros(sum(self.sizes)).index_copy(0, self.living.long(), flat)
         pieces = flat.split(self.sizes)
         return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MaskedModel:
         """What ``to`` and ``cuda`` call: the wrapped model goes along."""
         self.model._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        if self.living is not None:
+            self._place(self.living.to(self.logits.device))
+        return self
 
     @torch.no_grad()
     def write_weights(self) -> None:
         """Put the weights, where they were trained along with the logits, into the wrapped model."""
+        if not self.weights.requires_grad:
+            return
         parameters = dict(self.model.named_parameters())
         for name, weights in self._named(self.weights).items():
             parameters[name].copy_(weights)
 
     @torch.no_grad()
-    def leave_out_dead(self) -> Tensor | None:
-        """Leave rows and columns of dead weights out of training (:mod:`modules_lib.living`), where layers allow it.
+    def drop_dead(self, falling: Tensor) -> Tensor | None:
+        """Leave rows and columns of dead weights out of training (:mod:`modules_lib.living`).
+
+        Only of a model that runs in one pass, whose masked parameters are then weights of linear layers.
+
+        Args:
+            falling: bool, for each of the logits, whether it goes further down.
 
         Returns:
-            int64 [M], which of the logits so far are left; None if all are.
+            int64 [M], which of the logits so far remain; None if all do.
         """
         if not self.batched or self.weights.requires_grad or any(len(shape) != 2 for shape in self.shapes.values()):
             return None
-        grids = self.grids or [Grid.all(shape, self.logits.device) for shape in self.shapes.values()]
-        pieces = self.logits.detach().split([grid.size for grid in grids])
-        living = [grid.living(piece, self.sampler.DEAD) for grid, piece in zip(grids, pieces, strict=True)]
-        if sum(grid.size for grid in living) > WORTH * len(self.logits):
+        dead = (self.logits.detach() <= self.sampler.DEAD) & falling
+        grids = self.grids or [Grid.all(shape, dead.device) for shape in self.shapes.values()]
+        pieces = dead.split([grid.size for grid in grids])
+        positions = positions_of([grid.living(piece) for grid, piece in zip(grids, pieces, strict=True)]).int()
+        if len(positions) > WORTH * len(dead):
             return None
-        return self.keep_only(positions_of(living).int())
-
-    @torch.no_grad()
-    def keep_only(self, left: Tensor) -> Tensor:
-        """Go on with the weights at these positions, int32 [M]; returns which of the logits so far they are."""
-        which = left.long() if self.left is None else torch.searchsorted(self.left, left)
-        self.left, self.grids = left, grids_at(left.long(), list(self.shapes.values()))
+        which = positions.long() if self.living is None else torch.searchsorted(self.living, positions)
         self.logits, self.weights = nn.Parameter(self.logits.detach()[which]), self.weights[which]
+        self._place(positions)
         return which
 
+    @torch.no_grad()
+    def take_part(self, living: Tensor | None, logits: Tensor) -> None:
+        """Go on with the weights at these positions, int32 [M] (None: all), and these logits [M]."""
+        weights = self._all_weights()
+        self.weights = weights if living is None else weights[living.long()]
+        self.logits = nn.Parameter(logits.to(weights.device).clone())
+        self._place(None if living is None else living.to(weights.device))
+
+    def _place(self, living: Tensor | None) -> None:
+        self.living = living
+        self.grids = None if living is None else grids_at(living.long(), list(self.shapes.values()))
+
+    def _all_weights(self) -> Tensor:
+        """[N], of the wrapped model, in the type of the products."""
+        weights = [flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes]
+        return self._cast(torch.cat(weights))
+
     def penalty(self, alpha: float) -> Tensor:
-        """r = alpha * (sum of all mask logits), to be added to the task's mean loss."""
+        """r = alpha * (sum of the mask logits that take part), to be added to the task's mean loss."""
         return alpha * self.logits.sum()
 
     def masks(self) -> Masks:
@@ -254,26 +278,8 @@ class MaskedModel(nn.Module):
         return Masks(self._named(self.logits.detach() > 0))
 
     def probabilities(self) -> dict[str, Tensor]:
-        """The probability of each weight to be kept, by parameter name."""
+        """The probability of each weight to be kept, by parameter name; zero where it has left training."""
         return self._named(torch.sigmoid(self.logits.detach()))
-
-
-def _check_one_type(parameters: dict[str, nn.Parameter]) -> None:
-    names = {str(parameter.dtype).removeprefix("torch."): name for name, parameter in parameters.items()}
-    if len(names) > 1:
-        raise ValueError(
-            f"The parameters to mask are of several types ({', '.join(f'{n} in {t}' for t, n in names.items())}); "
-            "convert the model to one, for example with model.float(), or leave some out with `where`."
-        )
-
-
-def _check_initialized(model: nn.Module) -> None:
-    for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(parameter):
-            raise ValueError(
-                f"{name} has no values yet, since the model has lazily initialised modules; run it once on a batch "
-                "and train it first."
-            )
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ class MaskAdam:
 
     def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float):
         self.masked, self.lr, self.clip = masked, lr, clip
-        self.steps, self.left_out = 0, 0
+        self.steps = 0
         self.alpha = torch.tensor(alpha, device=masked.logits.device)
         self.mean = torch.zeros_like(masked.logits)
         self.square = torch.zeros_like(masked.logits)
@@ -52,7 +52,8 @@ class MaskAdam:
         self.steps += 1
         gradient, self.masked.logits.grad = self.masked.logits.grad, None
         square = maybe_fused(_squared_norm, self.masked.fuse)(gradient, self.alpha)
-        norm = (square + self.left_out * self.alpha**2).sqrt()  # the dead have the penalty's gradient alone
+        dead = sum(self.masked.sizes) - len(self.mean)  # they have the penalty's gradient alone
+        norm = (square + dead * self.alpha**2).sqrt()
         if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
             raise ValueError(
                 f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "
@@ -64,27 +65,20 @@ class MaskAdam:
         logits = self.masked.logits.detach()
         maybe_fused(_update, self.masked.fuse)(logits, self.mean, self.square, gradient, self.alpha, scale, rates)
         if self.steps % EVERY == 0:
-            self._follow(self.masked.leave_out_dead())
-
-    def _follow(self, which: Tensor | None) -> None:
-        """Keep the moments of the logits that are left."""
-        if which is not None:
-            self.left_out += len(self.mean) - len(which)
-            self.mean, self.square = self.mean[which], self.square[which]
+            which = self.masked.drop_dead(self.mean > 0)
+            if which is not None:
+                self.mean, self.square = self.mean[which], self.square[which]
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on."""
         batched = -1 if self.masked.batched is None else int(self.masked.batched)
         counts = torch.tensor([self.steps, self.masked.step, batched])
-        left = {} if self.masked.left is None else {"left": self.masked.left}
-        return {"logits": self.masked.logits, "mean": self.mean, "square": self.square, "counts": counts} | left
+        living = {} if self.masked.living is None else {"living": self.masked.living}
+        return {"logits": self.masked.logits, "mean": self.mean, "square": self.square, "counts": counts} | living
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
-        if "left" in state:
-            self._follow(self.masked.keep_only(state["left"].to(self.masked.logits.device)))
-        self.masked.logits.copy_(state["logits"])
-        self.mean.copy_(state["mean"])
-        self.square.copy_(state["square"])
+        self.masked.take_part(state.get("living"), state["logits"])
+        self.mean, self.square = (state[name].to(self.alpha.device).clone() for name in ("mean", "square"))
         self.steps, self.masked.step, batched = state["counts"].tolist()
         self.masked.batched = None if batched < 0 else bool(batched)

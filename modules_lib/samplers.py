@@ -22,11 +22,15 @@ class Sampler(ABC):
     [n]; ``out`` is written to.
 
     Attributes:
-        DEAD: with a logit below this a weight is in no sample and as good as without gradient, so that training may
-            leave it out (:mod:`modules_lib.living`). A sampler that does not say so keeps all.
+        DEAD: with a logit up to this a weight is in no sample and has next to no gradient, so that training may leave
+            it out (:mod:`modules_lib.living`). A class that does not say so itself keeps all.
     """
 
     DEAD = -math.inf
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        cls.DEAD = cls.__dict__.get("DEAD", -math.inf)  # what holds for a class need not hold for what derives from it
 
     @staticmethod
     @abstractmethod
@@ -51,7 +55,7 @@ class Sampler(ABC):
 class GumbelSigmoid(Sampler):
     """Equations 1 and 2 at tau = 1: a weight is kept or not, with the gradient of the soft sample (the paper's)."""
 
-    DEAD = -20.0
+    DEAD = -20.0  # kept with a probability of 2^-28, where the noise ends at 1 - 2^-24
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
@@ -94,7 +98,7 @@ class HardConcrete(Sampler):
     """
 
     TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
-    DEAD = -20.0
+    DEAD = -20.0  # from -18.3 on, the largest number of the noise gives a gate of zero, which has no gradient
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
@@ -137,7 +141,7 @@ class StraightThrough(Sampler):
     All mask samples of a batch are the same one.
     """
 
-    DEAD = -20.0
+    DEAD = -20.0  # what is below zero is not kept; the slope is 2e-9
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:

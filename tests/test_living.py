@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from modules_lib import MaskedModel, noise, train_masks
+from modules_lib import MaskedModel, noise, samplers, train_masks
 from modules_lib.checkpoints import Checkpoint
 from modules_lib.living import Grid, grids_at, positions_of
 from modules_lib.models import FNN
-from modules_lib.samplers import SAMPLERS, GumbelSigmoid, Sampler
+from modules_lib.optimizer import MaskAdam
+from modules_lib.samplers import SAMPLERS, GumbelSigmoid
 from tests.test_resume import Stopper
 
 BIAS = {"with biases": True, "without": False}
@@ -19,9 +20,9 @@ def network(bias=True):
     return nn.Sequential(nn.Linear(6, 9, bias), nn.ReLU(), nn.Linear(9, 8, bias), nn.ReLU(), nn.Linear(8, 3, bias))
 
 
-def partly_dead(model, **options):
+def partly_dead(model, samples=4, **options):
     """Masks of which most weights are dead: whole rows and columns of layers, and one layer but for one weight."""
-    masked = MaskedModel(model, 4, seed=1, batched=True, **options)
+    masked = MaskedModel(model, samples, seed=1, batched=True, **options)
     generator = torch.Generator().manual_seed(2)
     logits = {name: torch.randn(shape, generator=generator) for name, shape in masked.shapes.items()}
     for name, rows, columns in (("0.weight", [1, 4, 7], [0, 5]), ("2.weight", [0, 6], [1, 4, 7])):
@@ -35,6 +36,10 @@ def partly_dead(model, **options):
     return masked
 
 
+def drop_dead(masked):
+    return masked.drop_dead(torch.ones(len(masked.logits), dtype=torch.bool))
+
+
 def results(masked, x):
     """Outputs of a step, the gradient of the input, and that of the logits in the model's shapes."""
     x = x.clone().requires_grad_()
@@ -44,65 +49,114 @@ def results(masked, x):
     return outputs.detach(), x.grad, torch.cat([part.flatten() for part in masked._named(masked.logits.grad).values()])
 
 
-@pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("bias", BIAS.values(), ids=BIAS)
+LEFT = 6 * 4 + 6 * 6 + 1  # of 150 weights
+
+
 @pytest.mark.parametrize("batched", [True, False])
-def test_a_step_without_the_dead_is_the_step_with_them(fuse, bias, batched):
-    masked = partly_dead(network(bias), fuse=fuse)
-    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("samples", [1, 3, 4])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("bias", BIAS.values(), ids=BIAS)
+def test_a_step_without_the_dead_is_the_step_with_them(bias, sampler, samples, batched):
+    """Also of a layer that is given several rows for each of the batch, in one pass and slice by slice."""
+    masked = partly_dead(network(bias), samples, sampler=sampler)
+    x = torch.randn(12, 2, 6, generator=torch.Generator().manual_seed(3))
     outputs, dx, gradient = results(masked, x)
     masks, alive = masked.masks(), masked.logits.detach() > -20
-    which = masked.leave_out_dead()
-    assert len(which) == len(masked.logits) == 6 * 4 + 6 * 6 + 1 < len(alive)
-    masked.batched = batched  # what comes in later batches may not be one pass
+    which = drop_dead(masked)
+    assert len(which) == len(masked.logits) == LEFT < len(alive) == 150
+    masked.batched = batched  # a later batch may take another way through the model
     again, its_dx, its_gradient = results(masked, x)
     torch.testing.assert_close(again, outputs)
     torch.testing.assert_close(its_dx, dx)
     torch.testing.assert_close(its_gradient[alive], gradient[alive])
-    assert gradient[~alive].abs().max() < 1e-6 * gradient.abs().max()
     assert all(torch.equal(masked.masks()[name], masks[name]) for name in masks)
     assert all((p[~masks[name]] < 0.5).all() for name, p in masked.probabilities().items())
 
 
-class Reluctant(GumbelSigmoid):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_it_is_the_same(precision):
+    x, both = torch.randn(8, 6, generator=torch.Generator().manual_seed(3)), []
+    for fuse in (False, True):
+        masked = partly_dead(network(), fuse=fuse, precision=precision)
+        assert len(drop_dead(masked)) == LEFT
+        both.append(results(masked, x))
+    for one, other in zip(*both, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_is_dead_is_kept_by_no_noise(monkeypatch, name):
+    """Not by the largest number that the noise has, 1 - 2^-24, up to the sampler's limit."""
+    monkeypatch.setattr(samplers, "mask_noise", lambda keys, samples, size, start: [torch.tensor([1 - 2.0**-24])])
+    keys, start = noise.mask_keys("any", samples=1), torch.tensor(0)
+
+    def sample(logit):
+        out = [torch.full((1,), torch.nan)]
+        SAMPLERS[name].masked(torch.tensor([logit]), torch.ones(1), keys, start, out)
+        return out[0].item()
+
+    assert sample(SAMPLERS[name].DEAD) == 0.0 and sample(5.0) == 1.0
+    if name == "hard-concrete":
+        assert sample(-18.1) > 0 == sample(-18.3)
+
+
+class OfOnesOwn(GumbelSigmoid):
     """Says nothing of when a weight is dead."""
 
-    DEAD = Sampler.DEAD
+
+def test_a_sampler_that_does_not_say_what_is_dead_keeps_all():
+    assert drop_dead(partly_dead(network(), sampler=OfOnesOwn)) is None
 
 
-@pytest.mark.parametrize("sampler", [*SAMPLERS, Reluctant])
-def test_only_what_no_noise_can_draw_is_left_out(sampler):
-    """At the limit of each sampler, the largest number of the noise draws nothing; just above it all stay."""
-    masked = partly_dead(network(), sampler=sampler)
-    dead = masked.sampler.DEAD
-    if sampler is Reluctant:
-        assert masked.leave_out_dead() is None and len(masked.logits) == sum(masked.sizes)
-        return
-    keys = noise.mask_keys("largest", samples=1)
-    largest = int(noise.mask_noise(keys, 1, 2**24)[0].argmax())
-    [u] = noise.mask_noise(keys, 1, 1, torch.tensor([largest], dtype=torch.int32))
-    assert u > 1 - 2**-22
-    out = [torch.full((1,), torch.nan)]
-    masked.sampler.masked(torch.tensor([dead]), torch.ones(1), keys, torch.tensor([largest], dtype=torch.int32), out)
-    assert out[0] == 0.0
+def test_only_what_falls_and_is_a_number_is_dead():
+    masked = partly_dead(network())
+    assert masked.drop_dead(torch.zeros(150, dtype=torch.bool)) is None
     with torch.no_grad():
-        masked.logits.clamp_(min=dead + 0.01)
-    assert masked.leave_out_dead() is None
+        masked.logits[6:12] = torch.nan  # a row of dead weights
+    assert len(drop_dead(masked)) == LEFT - 6 * 4 + 7 * 6  # one more row, and all columns
+    with pytest.raises(ValueError, match="Some mask logits are not numbers"):
+        masked.masks()
 
 
-def trained(monkeypatch, every, loop=None, **options):
+def test_what_is_not_linear_layers_in_one_pass_keeps_all():
+    masked = partly_dead(network())
+    masked.batched = False
+    assert drop_dead(masked) is None
+    biases_too = MaskedModel(network(), 4, lambda name: True, start=-30.0, batched=True)
+    assert drop_dead(biases_too) is None
+
+
+def test_the_wrapped_model_is_left_as_it_is():
+    model = network()
+    before = [p.clone() for p in model.parameters()]
+    masked = partly_dead(model)
+    drop_dead(masked)
+    masked.write_weights()  # for weights that are trained
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_is_left_moves_to_a_gpu():
+    masked, x = partly_dead(network()), torch.ones(8, 6)
+    drop_dead(masked)
+    outputs, *_ = results(masked, x)
+    again, *_ = results(masked.to("cuda"), x.cuda())
+    torch.testing.assert_close(again.cpu(), outputs)
+
+
+def trained(monkeypatch, every, loop=None, masked=None, **options):
     """Masks of a network that has to keep what passes its second input on; weights die within some fifty steps."""
     monkeypatch.setattr("modules_lib.optimizer.EVERY", every)
     torch.manual_seed(1)
     model = FNN(6, [32, 32], 2)
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
     target = model(x * torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])).detach()
-    masked = MaskedModel(model, 4, seed=2, fuse=False, **options)
+    masked = masked or MaskedModel(model, 4, seed=2, fuse=False, **options)
 
     def loss(outputs, target):
         return (outputs - target).square().mean()
 
-    train_masks(masked, lambda step: (x, target), loss, steps=120, alpha=3e-4, lr=0.4, loop=loop)
+    train_masks(masked, lambda step: (x, target), loss, steps=120, alpha=3e-4, lr=0.4, clip=1e-2, loop=loop)
     return masked
 
 
@@ -110,46 +164,54 @@ def trained(monkeypatch, every, loop=None, **options):
 def test_training_finds_the_same_masks(monkeypatch, precision):
     whole = trained(monkeypatch, 10**9, precision=precision)
     without = trained(monkeypatch, 10, precision=precision)
-    assert whole.left is None and len(without.logits) < 0.5 * len(whole.logits)
+    assert whole.living is None and len(without.logits) < 0.5 * len(whole.logits)
     kept, own = whole.masks(), without.masks()
     assert 0 < kept.count() < 0.3 * kept.size()
     differing = sum(int((kept[name] ^ own[name]).sum()) for name in kept)
     assert differing <= (0 if precision == "float32" else 0.02 * kept.size())
 
 
-def test_what_was_left_out_stays_out_after_a_stop(monkeypatch, tmp_path):
-    """Stopped when some are out, the training goes on with the same bits."""
+@pytest.mark.parametrize("again", ["a new model", "the same model", "a model that is further"])
+def test_what_was_left_out_stays_out_after_a_stop(monkeypatch, tmp_path, again):
+    """Stopped when some are out, the training goes on with the same bits, whatever is there to go on with."""
     whole = trained(monkeypatch, 10)
+    masked = trained(monkeypatch, 10) if again == "a model that is further" else MaskedModel(FNN(6, [32, 32], 2))
+    if again == "the same model":
+        torch.manual_seed(1)
+        masked = MaskedModel(FNN(6, [32, 32], 2), 4, seed=2, fuse=False)
     with pytest.raises(KeyboardInterrupt):
-        trained(monkeypatch, 10, loop=Stopper(tmp_path, 85).loop("masks"))
-    assert "left" in Checkpoint(tmp_path, "masks", {}).load()[1]
-    again = trained(monkeypatch, 10, loop=Stopper(tmp_path, -1).loop("masks"))
-    assert torch.equal(again.logits, whole.logits) and torch.equal(again.left, whole.left)
+        stopped = masked if again == "the same model" else None
+        trained(monkeypatch, 10, Stopper(tmp_path, 85).loop("masks"), stopped)
+    assert "living" in Checkpoint(tmp_path, "masks", {}).load()[1]
+    goes_on = None if again == "a new model" else masked
+    end = trained(monkeypatch, 10, Stopper(tmp_path, -1).loop("masks"), goes_on)
+    assert torch.equal(end.logits, whole.logits) and torch.equal(end.living, whole.living)
+    assert torch.equal(end.weights, whole.weights)
 
 
-def test_the_norm_that_is_clipped_counts_the_dead(monkeypatch):
-    """Their gradient is the penalty's: the same update as if all were there."""
-    steps = {}
-    for every in (1, 10**9):
+def test_the_norm_that_is_clipped_counts_the_dead():
+    """Their gradient is the penalty's: the same moments as if all were there, also of a second training."""
+    moments = []
+    for without in (False, True):
         masked = partly_dead(network())
-        monkeypatch.setattr("modules_lib.optimizer.EVERY", every)
-        x = torch.randn(8, 6, generator=torch.Generator().manual_seed(3))
-        batch = lambda step: (x, x[:, :3])  # noqa: B023, E731
-        train_masks(masked, batch, nn.functional.mse_loss, steps=3, alpha=5.0, lr=0.1, clip=1.0)
-        steps[every] = torch.cat([part.flatten() for part in masked.probabilities().values()])
-        assert (masked.left is None) == (every > 1)
-    torch.testing.assert_close(steps[1], steps[10**9], rtol=1e-4, atol=1e-8)
+        if without:
+            drop_dead(masked)
+        adam = MaskAdam(masked, lr=0.1, alpha=5.0, clip=1.0)
+        masked(torch.ones(8, 6)).sum().backward()
+        adam.step()
+        moments.append(adam.mean[masked.logits.detach() > -19])
+    torch.testing.assert_close(*moments)
 
 
 def test_positions_and_grids_are_inverse():
     generator = torch.Generator().manual_seed(0)
     shapes = [torch.Size([5, 7]), torch.Size([3, 5]), torch.Size([4, 3])]
     grids = [Grid.all(shape, torch.device("cpu")) for shape in shapes]
-    some = [grid.living(torch.randn(grid.size, generator=generator), 0.8) for grid in grids]
+    some = [grid.living(torch.randn(grid.size, generator=generator) < 0.8) for grid in grids]
     positions = positions_of(some)
     assert torch.equal(positions, positions.unique()) and len(positions) < sum(grid.size for grid in grids)
     for grid, again in zip(some, grids_at(positions, shapes), strict=True):
         assert torch.equal(grid.rows, again.rows) and torch.equal(grid.columns, again.columns)
         assert torch.equal(grid.whole(torch.ones(grid.size)).nonzero(), torch.cartesian_prod(grid.rows, grid.columns))
-    [nothing] = [Grid.all(shapes[0], torch.device("cpu")).living(torch.full((35,), -1.0), 0.0)]
+    [nothing] = [Grid.all(shapes[0], torch.device("cpu")).living(torch.ones(35, dtype=torch.bool))]
     assert nothing.size == 1
