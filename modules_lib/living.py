@@ -2,7 +2,8 @@
 
 The penalty pushes the logit of a weight that nothing needs down without end. Below a limit that each sampler gives
 (``Sampler.DEAD``) no number of the noise can keep the weight any more, and what the loss says of it is next to nothing:
-the Gumbel-sigmoid's slope s (1 - s) at -20 is 3e-8 on average, against 0.17 at zero. A weight counts as dead if it is there and Adam's mean gradient, too, pushes it further down.
+the Gumbel-sigmoid's slope s (1 - s) at -20 is 3e-8 on average, against 0.17 at zero. A weight counts as dead if it is
+there and Adam's mean gradient, too, pushes it further down.
 
 The rows and columns of a linear layer in which all weights are dead are left out of sampling, products and update. In a
 network that is run slice by slice after all, products stay as they are.
