@@ -140,7 +140,14 @@ def test_killed_at_thirty_moments_runs_end_with_the_same_files(tmp_path):
 def start(*arguments, **variables):
     command = [sys.executable, "-m", "modules_lib", *arguments]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, start_new_session=True, **output)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | variables, start_new_session=True, preexec_fn=heed_ctrl_c, **output
+    )
+
+
+def heed_ctrl_c():
+    """As in a terminal, also where the tests themselves run in the background, with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_two_processes_make_a_run_once(tmp_path):
