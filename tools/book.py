@@ -18,7 +18,7 @@ from traitlets.config import Config
 from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
 from tools.render import EXECUTED, HTML, executed, render
 
-DURATION = {"smoke": "about 2 minutes", "laptop": "about 25 minutes on 2 cores", "paper": "days, less on a GPU"}
+DURATION = {"smoke": "about 2 minutes", "laptop": "about 17 minutes on 2 cores", "paper": "days, less on a GPU"}
 
 
 def finished(command: list[str], errors: IO[str] | None = None) -> int:
