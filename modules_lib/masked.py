@@ -105,7 +105,7 @@ class MaskedModel(nn.Module):
         self.sampler = sampler_of(sampler)
         self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
         self.sizes = [parameter.numel() for parameter in chosen.values()]
-        self.register_buffer("weights", self._all_weights())  # [N]
+        self.register_buffer("weights", self._cast(self._all_weights()))  # [N]
         # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
@@ -171,10 +171,10 @@ class MaskedModel(nn.Module):
         be far less than what the masks change.
         """
         generator = torch.Generator(device=self.logits.device).manual_seed(0)
-        compute, self.compute = self.compute, None
         weights = self._all_weights()
         arguments = random_like(arguments, generator, low=weights.dtype)
         even = torch.zeros_like(self.logits)
+        compute, self.compute = self.compute, None
         try:
             keys = [mask_keys("try", i, samples=self.samples, device=even.device) for i in range(2)]
             draws = [Draw(even, weights, key, self.samples, self.fuse) for key in keys]
@@ -246,7 +246,7 @@ class MaskedModel(nn.Module):
     @torch.no_grad()
     def take_part(self, living: Tensor | None, logits: Tensor) -> None:
         """Go on with the weights at these positions, int32 [M] (None: all), and these logits [M]."""
-        weights = self._all_weights()
+        weights = self._cast(self._all_weights())
         self.weights = weights if living is None else weights[living.long()]
         self.logits = nn.Parameter(logits.to(weights.device).clone())
         self._place(None if living is None else living.to(weights.device))
@@ -256,9 +256,8 @@ class MaskedModel(nn.Module):
         self.grids = None if living is None else grids_at(living.long(), list(self.shapes.values()))
 
     def _all_weights(self) -> Tensor:
-        """[N], of the wrapped model, in the type of the products."""
-        weights = [flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes]
-        return self._cast(torch.cat(weights))
+        """[N], of the wrapped model, in its own type."""
+        return torch.cat([flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes])
 
     def penalty(self, alpha: float) -> Tensor:
         """r = alpha * (sum of the mask logits that take part), to be added to the task's mean loss."""

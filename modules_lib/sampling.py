@@ -44,10 +44,9 @@ def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> 
     The position is a tensor, since a number would be compiled into them, and the pieces are detached, since what a
     tensor is a view of would be.
     """
-    if positions is not None:
-        tensors = (positions, *tensors)
-    at = [] if positions is not None else [torch.tensor(start, dtype=torch.int32, device=tensors[0].device)]
-    return [*at, *(tensor[start : start + size].detach() for tensor in tensors)]
+    own = slice(start, start + size)
+    at = torch.tensor(start, dtype=torch.int32, device=tensors[0].device) if positions is None else positions[own]
+    return [part.detach() for part in (at, *(tensor[own] for tensor in tensors))]
 
 
 def draw_masked(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from modules_lib.results import results_folder
+from modules_lib.runs import stored
 from tests.conftest import ROOT
 from tests.test_commands import TINY
 
@@ -37,7 +39,7 @@ SHORT = {
     "python -m modules_lib run addmul-fnn --seeds 5 --beta 2e-4": (" ".join(TINY), "seed-4"),
     "python -m modules_lib show": ("", "Nothing is stored"),
     "python -m modules_lib claims": ("", "reproduced"),
-    "python -m modules_lib check": ("", "runs checked, no problems"),
+    "python -m modules_lib check": ("", f"{len(stored(results_folder()))} runs checked, no problems"),
     "snakemake": ("--dry-run --quiet rules --config scale=smoke", ""),
     "snakemake --workflow-profile profiles/slurm --config scale=paper seeds=5 "
     "--default-resources slurm_partition=YOURS": ("--dry-run --quiet", ""),
