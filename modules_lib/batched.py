@@ -29,6 +29,10 @@ from modules_lib.sampling import draw_masked, piece
 BLOCK = 4_000_000
 
 
+# Where a parameter's weights begin among those that take part, and which these are; None for all
+_Place = tuple[int, Grid | None]
+
+
 class CannotBatchError(Exception):
     """The model does something with a masked parameter other than a linear layer over rows of the batch."""
 
@@ -103,12 +107,13 @@ class _Open(torch.autograd.Function):
 
 
 class _MaskedLinear(torch.autograd.Function):
-    """A linear layer whose rows, in K groups, each see their own masked weights."""
+    """A linear layer whose rows, in K groups, each see their own masked weights, and biases if those are masked too."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, placeholder: Tensor, bias: Tensor | None, draw: Draw, start: int, grid: Grid | None
+        ctx: Any, x: Tensor, placeholder: Tensor, bias: Tensor | None, draw: Draw, at: _Place, bias_at: _Place | None
     ) -> Tensor:  # [B, ..., in] -> [B, ..., out]
+        start, grid = at
         rows = x.reshape(draw.samples, -1, x.shape[-1])  # [K, b, in]
         outputs, inputs = placeholder.shape
         if grid is not None:
@@ -124,6 +129,9 @@ class _MaskedLinear(torch.autograd.Function):
             blocks.append(block)
         ctx.save_for_backward(rows, *blocks)
         ctx.draw, ctx.start, ctx.shape, ctx.biased, ctx.grid = draw, start, x.shape, bias is not None, grid
+        ctx.bias_at = bias_at
+        if bias_at is not None:
+            bias = _masked_biases(draw, bias_at, len(placeholder))
         # Contiguous, as a linear layer's output is: what follows may view it in another shape.
         out = x.new_empty((*rows.shape[:2], len(placeholder)))  # [K, b, out]
         if grid is None:
@@ -138,7 +146,13 @@ class _MaskedLinear(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, *blocks = ctx.saved_tensors
         dy = dy.reshape(*rows.shape[:2], -1)  # [K, b, out]
-        d_bias = dy.sum((0, 1)) if ctx.biased and ctx.needs_input_grad[2] else None
+        d_bias = None
+        if ctx.bias_at is not None:
+            first, grid = ctx.bias_at
+            sums = dy.sum(1)  # [K, out]
+            ctx.draw.add_gradient(first, sums if grid is None else sums.index_select(1, grid.rows))
+        elif ctx.biased and ctx.needs_input_grad[2]:
+            d_bias = dy.sum((0, 1))
         if ctx.grid is not None:
             dy = dy.index_select(2, ctx.grid.rows)
         dx, first, start = None, 0, ctx.start
@@ -153,8 +167,16 @@ class _MaskedLinear(torch.autograd.Function):
         return None if dx is None else dx.view(ctx.shape), None, d_bias, None, None, None
 
 
+def _masked_biases(draw: Draw, at: _Place, outputs: int) -> Tensor:  # [K, 1, out]
+    start, grid = at
+    biases = draw.masked(start, outputs if grid is None else grid.size)
+    if grid is not None:
+        biases = biases.new_zeros((draw.samples, outputs)).index_copy_(1, grid.rows, biases)
+    return biases.unsqueeze(1)
+
+
 class BatchedLinear(TorchFunctionMode):
-    """Within this context linear layers whose weight is a placeholder use the draw's masked weights.
+    """Within this context linear layers whose weight is a placeholder use the draw's masked weights, and biases.
 
     Raises:
         CannotBatchError: a placeholder is used otherwise, or an input is not the whole batch.
@@ -164,10 +186,10 @@ class BatchedLinear(TorchFunctionMode):
         super().__init__()
         self.placeholders = list(_Open.apply(draw.logits, draw.weights, draw, shapes))
         self.batch, self.draw, start = batch, draw, 0
-        self.starts: dict[int, tuple[int, Grid | None]] = {}  # of a placeholder: where its weights begin, and which
+        self.places: dict[int, _Place] = {}  # of a placeholder
         for i, placeholder in enumerate(self.placeholders):
             grid = draw.grids[i] if draw.grids else None
-            self.starts[id(placeholder)] = (start, grid)
+            self.places[id(placeholder)] = (start, grid)
             start += grid.size if grid else placeholder.numel()
 
     def __enter__(self) -> list[Tensor]:
@@ -175,11 +197,13 @@ class BatchedLinear(TorchFunctionMode):
         return self.placeholders
 
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if function is F.linear and len(args) == 3 and id(args[1]) in self.starts:
+        if function is F.linear and len(args) == 3 and id(args[1]) in self.places:
             x, placeholder, bias = args
-            if x.dim() < 2 or len(x) != self.batch or id(bias) in self.starts:
-                raise CannotBatchError("A linear layer is given other rows than those of the batch, or a masked bias")
-            return _MaskedLinear.apply(x, placeholder, bias, self.draw, *self.starts[id(placeholder)])
-        if any(id(argument) in self.starts for argument in args):
+            if x.dim() < 2 or len(x) != self.batch:
+                raise CannotBatchError("A linear layer is given other rows than those of the batch")
+            return _MaskedLinear.apply(
+                x, placeholder, bias, self.draw, self.places[id(placeholder)], self.places.get(id(bias))
+            )
+        if any(id(argument) in self.places for argument in args):
             raise CannotBatchError(f"A masked parameter is used by {getattr(function, '__name__', function)}")
         return function(*args, **(kwargs or {}))

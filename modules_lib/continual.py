@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from modules_lib import noise
 from modules_lib.masked import MaskedModel
 from modules_lib.masks import Masks
+from modules_lib.optimizer import MaskAdam, Moments
 from modules_lib.progress import Loop
 from modules_lib.sampling import flatten
-from modules_lib.training import Batch, Loss, adam_state, cooled, load_adam_state, run_steps
+from modules_lib.training import Batch, Loss, cooled, run_steps
 
 
-class JointAdam:
+class JointAdam(MaskAdam):
     """One Adam for weights and mask logits; weights in use do not move by a bit.
 
     Args:
@@ -37,34 +38,33 @@ class JointAdam:
         steps: int,
         cooldown: float,
     ):
-        self.masked, self.used, self.alpha, self.clip = masked, used, alpha, clip
-        self.rates, self.steps, self.cooldown = rates, steps, cooldown
+        super().__init__(masked, rates[1], alpha, clip)
+        self.rates, self.in_all, self.cooldown = rates, steps, cooldown
+        self.all_used, self.used = used, used
         masked.weights.requires_grad_()
-        self.optimizer = torch.optim.Adam([{"params": [p]} for p in (masked.weights, masked.logits)], fused=True)
+        self.weights = Moments(masked.weights, 0.0)
 
     def step(self) -> None:
         """Update weights and logits from their gradients, which are then dropped."""
         weights, logits = self.masked.weights, self.masked.logits
-        assert weights.grad is not None and logits.grad is not None
+        assert weights.grad is not None
         weights.grad.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
-        logits.grad.add_(self.alpha)
-        nn.utils.clip_grad_norm_([weights, logits], self.clip)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = cooled(rate, self.masked.step - 1, self.steps, self.cooldown)  # after a forward pass
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        of_weights, of_logits = (cooled(rate, self.steps, self.in_all, self.cooldown) for rate in self.rates)
+        which = self._descend([(weights, self.weights, of_weights), (logits, self.logits, of_logits)])
+        if which is not None:
+            self.used = self.used[which]
 
     def state(self) -> dict[str, Tensor]:
-        made = torch.tensor(self.masked.step)
-        own = {"weights": self.masked.weights.detach(), "logits": self.masked.logits.detach(), "made": made}
-        return own | adam_state(self.optimizer)
+        own = {"weights": self.masked.weights, "weight mean": self.weights.mean, "weight square": self.weights.square}
+        return super().state() | own
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
+        super().load_state(state)
         self.masked.weights.copy_(state["weights"])
-        self.masked.logits.copy_(state["logits"])
-        self.masked.step = int(state["made"])
-        load_adam_state(self.optimizer, state)
+        self.weights.load(state["weight mean"], state["weight square"])
+        living = self.masked.living
+        self.used = self.all_used if living is None else self.all_used[living.long()]
 
 
 def learn(

@@ -5,8 +5,8 @@ The penalty pushes the logit of a weight that nothing needs down without end. Be
 the Gumbel-sigmoid's slope s (1 - s) at -20 is 3e-8 on average, against 0.17 at zero. A weight counts as dead if it is
 there and Adam's mean gradient, too, pushes it further down.
 
-The rows and columns of a linear layer in which all weights are dead are left out of sampling, products and update. In a
-network that is run slice by slice after all, products stay as they are.
+The rows and columns of a linear layer in which all weights are dead are left out of sampling, products and update, and
+so are dead biases. In a network that is run slice by slice after all, products stay as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ WORTH = 0.9  # of the weights remain at most, or they all stay: vectors would be
 
 @dataclass(frozen=True)
 class Grid:
-    """The rows and columns of a layer's weights that take part in mask training: [R], [C] of [outputs, inputs]."""
+    """The rows and columns of a layer's weights that take part in mask training: [R], [C] of [outputs, inputs].
+
+    Biases [outputs] are one column.
+    """
 
     shape: torch.Size
     rows: Tensor
@@ -31,7 +34,7 @@ class Grid:
 
     @classmethod
     def all(cls, shape: torch.Size, device: torch.device) -> Grid:
-        return cls(shape, *(torch.arange(size, device=device) for size in shape))
+        return cls(shape, *(torch.arange(size, device=device) for size in (shape[0], _width(shape))))
 
     @property
     def size(self) -> int:
@@ -50,12 +53,17 @@ class Grid:
 
     def positions(self) -> Tensor:
         """int64 [R * C], among the layer's weights."""
-        return (self.rows[:, None] * self.shape[1] + self.columns).flatten()
+        return (self.rows[:, None] * _width(self.shape) + self.columns).flatten()
 
     def whole(self, part: Tensor) -> Tensor:
-        """[R, C] or [R * C] -> [outputs, inputs], zero elsewhere."""
+        """[R, C] or [R * C] -> the layer's shape, zero elsewhere."""
         part = part.view(len(self.rows), len(self.columns))
-        return part.new_zeros(self.shape).index_put((self.rows[:, None], self.columns), part)
+        whole = part.new_zeros(self.shape[0], _width(self.shape))
+        return whole.index_put((self.rows[:, None], self.columns), part).view(self.shape)
+
+
+def _width(shape: torch.Size) -> int:
+    return shape[1] if len(shape) > 1 else 1
 
 
 def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
@@ -63,7 +71,7 @@ def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
     grids, start = [], 0
     for shape in shapes:
         own = positions[(positions >= start) & (positions < start + shape.numel())] - start
-        grids.append(Grid(shape, (own // shape[1]).unique(), (own % shape[1]).unique()))
+        grids.append(Grid(shape, (own // _width(shape)).unique(), (own % _width(shape)).unique()))
         start += shape.numel()
     return grids
 

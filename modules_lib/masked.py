@@ -194,10 +194,11 @@ class MaskedModel(nn.Module):
         """float32 -> the type of the products; everything else stays as it is."""
         return tensor.to(self.compute) if self.compute is not None and tensor.dtype == torch.float32 else tensor
 
-    def _named(self, flat: Tensor) -> dict[str, Tensor]:
-        """[N] -> named tensors in the model's shapes; of dead weights that were left out, zero."""
+    def _named(self, flat: Tensor, left_out: Tensor | None = None) -> dict[str, Tensor]:
+        """[N] -> named tensors in the model's shapes; of dead weights that were left out, these values or zero."""
         if self.living is not None:
-            flat = flat.new_zeros(sum(self.sizes)).index_copy(0, self.living.long(), flat)
+            left_out = flat.new_zeros(sum(self.sizes)) if left_out is None else left_out
+            flat = left_out.index_copy(0, self.living.long(), flat)
         pieces = flat.split(self.sizes)
         return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
@@ -211,18 +212,21 @@ class MaskedModel(nn.Module):
 
     @torch.no_grad()
     def write_weights(self) -> None:
-        """Put the weights, where they were trained along with the logits, into the wrapped model."""
+        """Put the weights, where they were trained along with the logits, into the wrapped model.
+
+        Those that have left training stay there as they were before it.
+        """
         if not self.weights.requires_grad:
             return
         parameters = dict(self.model.named_parameters())
-        for name, weights in self._named(self.weights).items():
+        for name, weights in self._named(self.weights.detach(), self._all_weights()).items():
             parameters[name].copy_(weights)
 
     @torch.no_grad()
     def drop_dead(self, falling: Tensor) -> Tensor | None:
         """Leave rows and columns of dead weights out of training (:mod:`modules_lib.living`).
 
-        Only of a model that runs in one pass, whose masked parameters are then weights of linear layers.
+        Only of a model that runs in one pass, whose masked parameters are then weights and biases of linear layers.
 
         Args:
             falling: bool, for each of the logits, whether it goes further down.
@@ -230,7 +234,7 @@ class MaskedModel(nn.Module):
         Returns:
             int64 [M], which of the logits so far remain; None if all do.
         """
-        if not self.batched or self.weights.requires_grad or any(len(shape) != 2 for shape in self.shapes.values()):
+        if not self.batched:
             return None
         dead = (self.logits.detach() <= self.sampler.DEAD) & falling
         grids = self.grids or [Grid.all(shape, dead.device) for shape in self.shapes.values()]
@@ -239,7 +243,7 @@ class MaskedModel(nn.Module):
         if len(positions) > WORTH * len(dead):
             return None
         which = positions.long() if self.living is None else torch.searchsorted(self.living, positions)
-        self.logits, self.weights = nn.Parameter(self.logits.detach()[which]), self.weights[which]
+        self._take(self.logits.detach()[which], self.weights.detach()[which])
         self._place(positions)
         return which
 
@@ -247,9 +251,11 @@ class MaskedModel(nn.Module):
     def take_part(self, living: Tensor | None, logits: Tensor) -> None:
         """Go on with the weights at these positions, int32 [M] (None: all), and these logits [M]."""
         weights = self._cast(self._all_weights())
-        self.weights = weights if living is None else weights[living.long()]
-        self.logits = nn.Parameter(logits.to(weights.device).clone())
+        self._take(logits.to(weights.device).clone(), weights if living is None else weights[living.long()])
         self._place(None if living is None else living.to(weights.device))
+
+    def _take(self, logits: Tensor, weights: Tensor) -> None:
+        self.logits, self.weights = nn.Parameter(logits), weights.requires_grad_(self.weights.requires_grad)
 
     def _place(self, living: Tensor | None) -> None:
         self.living = living

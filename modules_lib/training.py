@@ -96,12 +96,12 @@ class _WeightTraining:
 
     def state(self) -> dict[str, Tensor]:
         weights = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        return weights | adam_state(self.optimizer) | random_state()
+        return weights | _adam_state(self.optimizer) | random_state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.model.load_state_dict({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
         self.taken = next(int(value) for name, value in state.items() if re.fullmatch(r"adam/\d+/step", name))
-        load_adam_state(self.optimizer, state)
+        _load_adam_state(self.optimizer, state)
         set_random_state(state)
 
 
@@ -111,14 +111,14 @@ def cooled(rate: float, taken: int, steps: int, cooldown: float) -> float:
     return rate * left / cooldown if left < cooldown else rate
 
 
-def adam_state(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+def _adam_state(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
     """Its moments and numbers of steps, by name."""
     moments = optimizer.state_dict()["state"]
     return {f"adam/{i}/{name}": value for i, values in moments.items() for name, value in values.items()}
 
 
-def load_adam_state(optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
-    """Take in what :func:`adam_state` gave."""
+def _load_adam_state(optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
+    """Take in what :func:`_adam_state` gave."""
     adam: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
         if key.startswith("adam/"):

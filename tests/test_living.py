@@ -12,7 +12,7 @@ from modules_lib.optimizer import MaskAdam
 from modules_lib.samplers import SAMPLERS, GumbelSigmoid
 from tests.test_resume import Stopper
 
-BIAS = {"with biases": True, "without": False}
+BIAS = {"with biases": (True, False), "without": (False, False), "with masked biases": (True, True)}
 
 
 def network(bias=True):
@@ -20,9 +20,10 @@ def network(bias=True):
     return nn.Sequential(nn.Linear(6, 9, bias), nn.ReLU(), nn.Linear(9, 8, bias), nn.ReLU(), nn.Linear(8, 3, bias))
 
 
-def partly_dead(model, samples=4, **options):
+def partly_dead(model, samples=4, masked_biases=False, **options):
     """Masks of which most weights are dead: whole rows and columns of layers, and one layer but for one weight."""
-    masked = MaskedModel(model, samples, seed=1, batched=True, **options)
+    where = (lambda name: True) if masked_biases else None
+    masked = MaskedModel(model, samples, where, seed=1, batched=True, **options)
     generator = torch.Generator().manual_seed(2)
     logits = {name: torch.randn(shape, generator=generator) for name, shape in masked.shapes.items()}
     for name, rows, columns in (("0.weight", [1, 4, 7], [0, 5]), ("2.weight", [0, 6], [1, 4, 7])):
@@ -31,6 +32,9 @@ def partly_dead(model, samples=4, **options):
         logits[name][2, 2] = -40.0  # alone in a row and a column that live
     logits["4.weight"][:, :7] = -21.0
     logits["4.weight"][:2] = -22.0
+    if masked_biases:
+        logits["0.bias"][:4] = -23.0
+        logits["2.bias"][:] = -24.0
     with torch.no_grad():
         masked.logits.copy_(torch.cat([each.flatten() for each in logits.values()]))
     return masked
@@ -49,21 +53,22 @@ def results(masked, x):
     return outputs.detach(), x.grad, torch.cat([part.flatten() for part in masked._named(masked.logits.grad).values()])
 
 
-LEFT = 6 * 4 + 6 * 6 + 1  # of 150 weights
+LEFT, LEFT_BIASES = 6 * 4 + 6 * 6 + 1, 5 + 1 + 3  # of 150 weights and 20 biases
 
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("samples", [1, 3, 4])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("bias", BIAS.values(), ids=BIAS)
-def test_a_step_without_the_dead_is_the_step_with_them(bias, sampler, samples, batched):
+@pytest.mark.parametrize(("bias", "masked_biases"), BIAS.values(), ids=BIAS)
+def test_a_step_without_the_dead_is_the_step_with_them(bias, masked_biases, sampler, samples, batched):
     """Also of a layer that is given several rows for each of the batch, in one pass and slice by slice."""
-    masked = partly_dead(network(bias), samples, sampler=sampler)
+    masked = partly_dead(network(bias), samples, masked_biases, sampler=sampler)
     x = torch.randn(12, 2, 6, generator=torch.Generator().manual_seed(3))
     outputs, dx, gradient = results(masked, x)
     masks, alive = masked.masks(), masked.logits.detach() > -20
     which = drop_dead(masked)
-    assert len(which) == len(masked.logits) == LEFT < len(alive) == 150
+    assert len(which) == len(masked.logits) == LEFT + masked_biases * LEFT_BIASES
+    assert len(alive) == 150 + masked_biases * 20
     masked.batched = batched  # a later batch may take another way through the model
     again, its_dx, its_gradient = results(masked, x)
     torch.testing.assert_close(again, outputs)
@@ -77,8 +82,8 @@ def test_a_step_without_the_dead_is_the_step_with_them(bias, sampler, samples, b
 def test_compiled_it_is_the_same(precision):
     x, both = torch.randn(8, 6, generator=torch.Generator().manual_seed(3)), []
     for fuse in (False, True):
-        masked = partly_dead(network(), fuse=fuse, precision=precision)
-        assert len(drop_dead(masked)) == LEFT
+        masked = partly_dead(network(), masked_biases=True, fuse=fuse, precision=precision)
+        assert len(drop_dead(masked)) == LEFT + LEFT_BIASES
         both.append(results(masked, x))
     for one, other in zip(*both, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -122,8 +127,6 @@ def test_what_is_not_linear_layers_in_one_pass_keeps_all():
     masked = partly_dead(network())
     masked.batched = False
     assert drop_dead(masked) is None
-    biases_too = MaskedModel(network(), 4, lambda name: True, start=-30.0, batched=True)
-    assert drop_dead(biases_too) is None
 
 
 def test_the_wrapped_model_is_left_as_it_is():
@@ -199,19 +202,21 @@ def test_the_norm_that_is_clipped_counts_the_dead():
         adam = MaskAdam(masked, lr=0.1, alpha=5.0, clip=1.0)
         masked(torch.ones(8, 6)).sum().backward()
         adam.step()
-        moments.append(adam.mean[masked.logits.detach() > -19])
+        moments.append(adam.logits.mean[masked.logits.detach() > -19])
     torch.testing.assert_close(*moments)
 
 
 def test_positions_and_grids_are_inverse():
     generator = torch.Generator().manual_seed(0)
-    shapes = [torch.Size([5, 7]), torch.Size([3, 5]), torch.Size([4, 3])]
+    shapes = [torch.Size([5, 7]), torch.Size([5]), torch.Size([3, 5]), torch.Size([4, 3])]
     grids = [Grid.all(shape, torch.device("cpu")) for shape in shapes]
     some = [grid.living(torch.randn(grid.size, generator=generator) < 0.8) for grid in grids]
     positions = positions_of(some)
     assert torch.equal(positions, positions.unique()) and len(positions) < sum(grid.size for grid in grids)
     for grid, again in zip(some, grids_at(positions, shapes), strict=True):
         assert torch.equal(grid.rows, again.rows) and torch.equal(grid.columns, again.columns)
-        assert torch.equal(grid.whole(torch.ones(grid.size)).nonzero(), torch.cartesian_prod(grid.rows, grid.columns))
+        whole = grid.whole(torch.ones(grid.size))
+        assert whole.shape == grid.shape
+        assert torch.equal(whole.view(len(whole), -1).nonzero(), torch.cartesian_prod(grid.rows, grid.columns))
     [nothing] = [Grid.all(shapes[0], torch.device("cpu")).living(torch.ones(35, dtype=torch.bool))]
     assert nothing.size == 1

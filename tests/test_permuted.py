@@ -13,6 +13,7 @@ from modules_lib.data import images
 from modules_lib.data.images import Images
 from modules_lib.experiments.permuted import PIXELS, Permuted, PermutedMNIST
 from modules_lib.figures import permuted as figures
+from modules_lib.masked import MaskedModel
 from modules_lib.models import FNN
 from modules_lib.progress import Progress
 from modules_lib.subnetworks import subnetwork
@@ -56,6 +57,43 @@ def test_masks_of_new_weights_start_where_asked():
         model, ~nothing_used(model), batch, F.cross_entropy, stage="x", **SETTINGS | {"steps": 1, "fresh": -1.0}
     )
     assert few.count() == 0 and all_.count() == all_.size()  # one step moves a logit by the rate
+
+
+def two_tasks(monkeypatch, every, progress=None):
+    """With a look at what has died after so many steps; how many weights remained of each task, masks, and weights."""
+    torch.manual_seed(0)
+    model, masks, left, made = FNN(6, (16, 12), 2).eval(), [], [], MaskedModel.masks
+    used = nothing_used(model)
+    with monkeypatch.context() as patch:
+        patch.setattr("modules_lib.optimizer.EVERY", every)
+        patch.setattr(MaskedModel, "masks", lambda own: left.append(len(own.logits)) or made(own))
+        for stage in ("one", "two"):
+            dying = {"steps": 120, "mask_lr": 0.5, "alpha": 2e-4, "stage": stage}
+            loop = progress and progress.loop(stage)
+            masks.append(learn(model, used, batch, F.cross_entropy, **SETTINGS | dying, loop=loop))
+            used = used | masks[-1]
+    return left, masks, {name: p.detach() for name, p in model.named_parameters()}
+
+
+def test_dead_weights_and_biases_leave_and_what_is_learned_is_the_same(monkeypatch):
+    """Those of the first task that the second has no use for, too: they stay as they are."""
+    everything, masks, weights = two_tasks(monkeypatch, 10**9)
+    left, same, its_weights = two_tasks(monkeypatch, 10)
+    assert everything == [342, 342] and max(left) < 0.8 * 342
+    assert same == masks and 0 < masks[0].count() < 0.2 * 342 and (masks[0] & ~masks[1]).count() > 0
+    for name, learned in weights.items():
+        kept = masks[0][name] | masks[1][name]
+        torch.testing.assert_close(its_weights[name][kept], learned[kept])
+
+
+@pytest.mark.parametrize("made", [35, 150])
+def test_a_task_that_is_stopped_when_some_have_left_ends_as_if_it_was_not(monkeypatch, tmp_path, made):
+    whole = two_tasks(monkeypatch, 10)
+    with pytest.raises(KeyboardInterrupt):
+        two_tasks(monkeypatch, 10, Stopper(tmp_path, made))
+    left, masks, weights = two_tasks(monkeypatch, 10, Stopper(tmp_path, -1))
+    assert left == whole[0] and masks == whole[1]
+    assert all(torch.equal(weights[name], whole[2][name]) for name in weights)
 
 
 @pytest.mark.parametrize("made", [1, 7, 29])
