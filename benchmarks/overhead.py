@@ -43,7 +43,7 @@ def measure(experiment: str, folder: Path) -> tuple[float, float]:
             next(kind)
         times[name].append((time.perf_counter() - began) / BLOCK)
     bare_step, step = (statistics.median(times[name][2:]) for name in ("bare", "watched"))
-    state = MaskAdam(masked, 1e-2, config.alpha, 1.0).state()
+    state = MaskAdam(masked, 1e-2, config.alpha, 1.0, config.mask_steps).state()
     began = time.perf_counter()
     for _ in range(5):
         Checkpoint(folder, "masks", {}).save({"steps": 1, "rows": []}, state)

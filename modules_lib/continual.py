@@ -38,8 +38,8 @@ class JointAdam(MaskAdam):
         steps: int,
         cooldown: float,
     ):
-        super().__init__(masked, rates[1], alpha, clip)
-        self.rates, self.in_all, self.cooldown = rates, steps, cooldown
+        super().__init__(masked, rates[1], alpha, clip, steps)
+        self.rates, self.cooldown = rates, cooldown
         self.all_used, self.used = used, used
         masked.weights.requires_grad_()
         self.weights = Moments(masked.weights, 0.0)

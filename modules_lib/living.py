@@ -19,6 +19,9 @@ from torch import Tensor
 
 EVERY = 500  # steps between looks at what has died
 WORTH = 0.9  # of the weights remain at most, or they all stay: vectors would be copied for nothing
+# Mask samples that the rest of a stage need not draw, before the first weights leave. Compiling a sampler for weights
+# that do not lie one after another takes some twenty seconds of a core, a sample two nanoseconds.
+WORTH_COMPILING = 10_000_000_000
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from modules_lib.batched import BatchedLinear, CannotBatchError, Draw
 from modules_lib.checks import check_count, check_initialized, check_one_type
-from modules_lib.living import WORTH, Grid, grids_at, positions_of
+from modules_lib.living import WORTH, WORTH_COMPILING, Grid, grids_at, positions_of
 from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.noise import mask_keys
@@ -223,13 +223,14 @@ class MaskedModel(nn.Module):
             parameters[name].copy_(weights)
 
     @torch.no_grad()
-    def drop_dead(self, falling: Tensor) -> Tensor | None:
+    def drop_dead(self, falling: Tensor, steps: int) -> Tensor | None:
         """Leave rows and columns of dead weights out of training (:mod:`modules_lib.living`).
 
         Only of a model that runs in one pass, whose masked parameters are then weights and biases of linear layers.
 
         Args:
             falling: bool, for each of the logits, whether it goes further down.
+            steps: how many are left; for few of them, compiling anew would take longer than it saves.
 
         Returns:
             int64 [M], which of the logits so far remain; None if all do.
@@ -240,7 +241,8 @@ class MaskedModel(nn.Module):
         grids = self.grids or [Grid.all(shape, dead.device) for shape in self.shapes.values()]
         pieces = dead.split([grid.size for grid in grids])
         positions = positions_of([grid.living(piece) for grid, piece in zip(grids, pieces, strict=True)]).int()
-        if len(positions) > WORTH * len(dead):
+        saved = (len(dead) - len(positions)) * self.samples * steps
+        if len(positions) > WORTH * len(dead) or (self.fuse and self.living is None and saved < WORTH_COMPILING):
             return None
         which = positions.long() if self.living is None else torch.searchsorted(self.living, positions)
         self._take(self.logits.detach()[which], self.weights.detach()[which])

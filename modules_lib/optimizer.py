@@ -36,7 +36,7 @@ class Moments:
 
     def __init__(self, of: Tensor, alpha: float):
         self.alpha = torch.tensor(alpha, device=of.device)
-        self.mean, self.square = (torch.zeros_like(of, requires_grad=False) for _ in range(2))
+        self.mean, self.square = torch.zeros_like(of), torch.zeros_like(of)
 
     def keep(self, which: Tensor) -> None:
         """Go on with the numbers at these positions."""
@@ -49,11 +49,12 @@ class Moments:
 class MaskAdam:
     """What ``clip_grad_norm_`` and ``torch.optim.Adam`` do after ``(loss + masked.penalty(alpha)).backward()``.
 
-    It needs the gradient of the loss alone, and two passes over memory where those need seven.
+    It needs the gradient of the loss alone, and two passes over memory where those need seven. ``steps`` is how many
+    the stage has in all.
     """
 
-    def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float):
-        self.masked, self.lr, self.clip = masked, lr, clip
+    def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float, steps: int):
+        self.masked, self.lr, self.clip, self.in_all = masked, lr, clip, steps
         self.steps = 0
         self.logits = Moments(masked.logits, alpha)
 
@@ -80,7 +81,9 @@ class MaskAdam:
             rates = torch.tensor([rate / corrections[0], corrections[1] ** 0.5], device=norm.device)
             own = moments.mean, moments.square, gradient, moments.alpha
             maybe_fused(_update, fuse)(vector.detach(), *own, scale, rates)
-        which = self.masked.drop_dead(self.logits.mean > 0) if self.steps % EVERY == 0 else None
+        if self.steps % EVERY:
+            return None
+        which = self.masked.drop_dead(self.logits.mean > 0, self.in_all - self.steps)
         if which is not None:
             for _, moments, _ in trained:
                 moments.keep(which)

@@ -166,7 +166,7 @@ def mask_steps(
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
     _check_rates(lr, clip)
-    yield from run_steps(masked, MaskAdam(masked, lr, alpha, clip), batch, loss, steps, loop)
+    yield from run_steps(masked, MaskAdam(masked, lr, alpha, clip, steps), batch, loss, steps, loop)
 
 
 def _called(model: Callable[..., Any], inputs: Any) -> Any:

@@ -13,7 +13,7 @@ def trajectories(alpha, clip, fuse, steps=20):
     torch.manual_seed(0)
     ours = MaskedModel(nn.Linear(30, 20), fuse=fuse)
     theirs = nn.Parameter(ours.logits.detach().clone())
-    adam, torch_adam = MaskAdam(ours, 1e-2, alpha, clip), torch.optim.Adam([theirs], lr=1e-2)
+    adam, torch_adam = MaskAdam(ours, 1e-2, alpha, clip, 100), torch.optim.Adam([theirs], lr=1e-2)
     for step in range(steps):
         gradient = torch.randn(600) * 10.0 ** (step % 4 - 2)
         ours.logits.grad = gradient.clone()
