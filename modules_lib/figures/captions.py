@@ -17,7 +17,8 @@ def means(published: Results, run: Results, marks: str = "Bars", run_marks: str 
     """What the marks of a figure are and what their error bars mean, in sentences."""
     said = []
     if any(not frame.empty for frame in published.values()):
-        said.append(f"{marks}: published, mean over {seeds(published)}.")
+        alone = all(frame["seed"].nunique() <= 1 for frame in published.values())
+        said.append(f"{marks}: published, {'' if alone else 'mean over '}{seeds(published)}.")
     if any(not frame.empty for frame in run.values()):
         said.append(f"{run_marks}: this run, {seeds(run)}.")
     several = any(frame["seed"].nunique() > 1 for results in (published, run) for frame in results.values())
