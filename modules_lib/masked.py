@@ -218,8 +218,8 @@ class MaskedModel(nn.Module):
         """
         if not self.weights.requires_grad:
             return
-        parameters = dict(self.model.named_parameters())
-        for name, weights in self._named(self.weights.detach(), self._all_weights()).items():
+        parameters, before = dict(self.model.named_parameters()), self._all_weights()
+        for name, weights in self._named(self.weights.detach().to(before.dtype), before).items():
             parameters[name].copy_(weights)
 
     @torch.no_grad()
@@ -245,19 +245,21 @@ class MaskedModel(nn.Module):
         if len(positions) > WORTH * len(dead) or (self.fuse and self.living is None and saved < WORTH_COMPILING):
             return None
         which = positions.long() if self.living is None else torch.searchsorted(self.living, positions)
-        self._take(self.logits.detach()[which], self.weights.detach()[which])
-        self._place(positions)
+        self._take(positions, self.logits.detach()[which], self.weights.detach()[which])
         return which
 
     @torch.no_grad()
     def take_part(self, living: Tensor | None, logits: Tensor) -> None:
         """Go on with the weights at these positions, int32 [M] (None: all), and these logits [M]."""
         weights = self._cast(self._all_weights())
-        self._take(logits.to(weights.device).clone(), weights if living is None else weights[living.long()])
-        self._place(None if living is None else living.to(weights.device))
+        if living is not None:
+            living = living.to(weights.device)
+            weights = weights[living.long()]
+        self._take(living, logits.to(weights.device).clone(), weights)
 
-    def _take(self, logits: Tensor, weights: Tensor) -> None:
+    def _take(self, living: Tensor | None, logits: Tensor, weights: Tensor) -> None:
         self.logits, self.weights = nn.Parameter(logits), weights.requires_grad_(self.weights.requires_grad)
+        self._place(living)
 
     def _place(self, living: Tensor | None) -> None:
         self.living = living

@@ -151,6 +151,22 @@ def test_the_wrapped_model_is_left_as_it_is():
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_trained_weights_are_written_and_those_that_left_stay(precision):
+    model = network()
+    before = torch.cat([p.detach().flatten() for name, p in model.named_parameters() if "weight" in name])
+    masked = partly_dead(model, precision=precision)
+    masked.weights.requires_grad_()
+    which = drop_dead(masked)
+    assert masked.weights.requires_grad
+    with torch.no_grad():
+        masked.weights.fill_(0.5)
+    masked.write_weights()
+    after = torch.cat([p.detach().flatten() for name, p in model.named_parameters() if "weight" in name])
+    left = torch.ones(150, dtype=torch.bool).index_fill(0, which, False)
+    assert (after[~left] == 0.5).all() and torch.equal(after[left], before[left])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_what_is_left_moves_to_a_gpu():
     masked, x = partly_dead(network()), torch.ones(8, 6)
