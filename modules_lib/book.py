@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,10 @@ from IPython.display import Markdown, display
 
 from modules_lib.choosing import Choice
 from modules_lib.claims import Verdict, report, verdicts
+from modules_lib.experiments import published_preset
 from modules_lib.experiments.config import Config
 from modules_lib.measures import TASKS, number
-from modules_lib.results import results_folder
+from modules_lib.results import published, results_folder
 
 LEFT = 'style="text-align: left"'  # JupyterLab would align tables right
 
@@ -62,6 +64,12 @@ def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
     """Verdicts on claims, by number, from published runs of the paper's sizes and steps; of those that were run."""
     judged = [verdict for verdict in verdicts("paper") if verdict.claim.id in claims and verdict.statements]
     return VerdictTable(judged, details=True) if judged else Markdown("None of this was run at the paper's sizes yet.")
+
+
+def paper_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Name -> published results at the paper's sizes and steps, of those experiments that were run there."""
+    results = {name: published(published_preset(experiment, "paper")) for name, experiment in experiments.items()}
+    return {name: frame for name, frame in results.items() if not frame.empty}
 
 
 def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:

@@ -39,7 +39,7 @@ class JointAdam(MaskAdam):
         cooldown: float,
     ):
         super().__init__(masked, rates[1], alpha, clip, steps)
-        self.rates, self.cooldown = rates, cooldown
+        self.weight_lr, self.cooldown = rates[0], cooldown
         self.all_used, self.used = used, used
         masked.weights.requires_grad_()
         self.weights = Moments(masked.weights, 0.0)
@@ -49,7 +49,8 @@ class JointAdam(MaskAdam):
         weights, logits = self.masked.weights, self.masked.logits
         assert weights.grad is not None
         weights.grad.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
-        of_weights, of_logits = (cooled(rate, self.steps, self.in_all, self.cooldown) for rate in self.rates)
+        rates = (self.weight_lr, self.lr)
+        of_weights, of_logits = (cooled(rate, self.steps, self.in_all, self.cooldown) for rate in rates)
         which = self._descend([(weights, self.weights, of_weights), (logits, self.logits, of_logits)])
         if which is not None:
             self.used = self.used[which]

@@ -15,7 +15,7 @@ HIDDEN = ("hidden 1", "hidden 2")
 def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list[Statement]:
     """Figures 14 and 15. What could be shared without loss is all but the first layer, which undoes the permutation."""
     equal, half, quarter = (results[f"permuted-{name}"] for name in ("equal", "half", "quarter"))
-    early = mean_sharing(equal, EARLY)[list(HIDDEN)].mean(axis=1)
+    early = early_sharing(equal)
     last = min(EARLY + 1, len(tasks_learned(equal)))  # the chapter's own run learns fewer
     full = mean_over_tasks(equal, "full", tasks_learned(equal)).drop(columns="total")
     fullest = full["output"] - full.drop(columns="output").max(axis=1)
@@ -54,6 +54,11 @@ def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list
 def mean_sharing(results: pd.DataFrame, first: int | None = None) -> pd.DataFrame:
     """Over all tasks after the first, or over so many of them: seeds in rows, layers in columns."""
     return mean_over_tasks(results, "sharing", tasks_learned(results)[1:][:first])
+
+
+def early_sharing(results: pd.DataFrame) -> pd.Series:
+    """Of hidden layers, over the first EARLY tasks after the first, by seed."""
+    return mean_sharing(results, EARLY)[list(HIDDEN)].mean(axis=1)
 
 
 def mean_over_tasks(results: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:

@@ -13,16 +13,19 @@ def seeds(results: Results) -> str:
     return count(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {count(counts[-1], 'seed')}"
 
 
+def _several(results: Results) -> bool:
+    """Whether anything in them is of more than one seed."""
+    return any(frame["seed"].nunique() > 1 for frame in results.values())
+
+
 def means(published: Results, run: Results, marks: str = "Bars", run_marks: str = "Diamonds") -> str:
     """What the marks of a figure are and what their error bars mean, in sentences."""
     said = []
     if any(not frame.empty for frame in published.values()):
-        alone = all(frame["seed"].nunique() <= 1 for frame in published.values())
-        said.append(f"{marks}: published, {'' if alone else 'mean over '}{seeds(published)}.")
+        said.append(f"{marks}: published, {'mean over ' if _several(published) else ''}{seeds(published)}.")
     if any(not frame.empty for frame in run.values()):
         said.append(f"{run_marks}: this run, {seeds(run)}.")
-    several = any(frame["seed"].nunique() > 1 for results in (published, run) for frame in results.values())
-    if several:
+    if _several(published) or _several(run):
         said.append("Error bars: unbiased standard deviation over seeds; one seed has none.")
     return " ".join(said)
 
