@@ -18,7 +18,7 @@ from modules_lib.memory import keep_freed_memory
 from modules_lib.noise import mask_keys
 from modules_lib.precision import product_type
 from modules_lib.samplers import Sampler, sampler_of
-from modules_lib.sampling import flatten, mask_weights, unflatten
+from modules_lib.sampling import flatten, mask_weights, stacked_masked_weights, unflatten
 from modules_lib.trees import agree, batch_size, join, map_tensors, random_like, slices, to_float32
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
@@ -61,7 +61,10 @@ class MaskedModel(nn.Module):
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
             size. The masks are the same. The process then keeps the memory that is freed, for the next step.
         batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
-            None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice.
+            None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice. A model that
+            can run K sets of weights itself says so by a method ``forward_samples(weights, *inputs, **named)``: weights
+            are all its parameters and buffers by name, [K, ...] or [1, ...] where all samples have the same; inputs and
+            outputs are of the whole batch. None then tries that, in place of linear layers.
         sampler: how mask samples follow from logits: "gumbel-sigmoid" (the paper's), "hard-concrete",
             "straight-through", or a class of your own (:mod:`modules_lib.samplers`).
 
@@ -110,6 +113,7 @@ class MaskedModel(nn.Module):
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
         self.batched, self.may_change = batched, batched is None
+        self.forward_samples: Callable[..., Any] | None = getattr(model, "forward_samples", None)
         self.living: Tensor | None = None  # int32 [M], positions of the weights that take part; None for all
         self.grids: list[Grid] | None = None
         if self.fuse:
@@ -158,10 +162,20 @@ class MaskedModel(nn.Module):
         return join(outputs)
 
     def _at_once(self, draw: Draw, arguments: Any) -> Any:
+        if self.forward_samples is not None:
+            return self._by_model(self.forward_samples, draw, arguments)
         linear = BatchedLinear(draw, list(self.shapes.values()), batch=batch_size(arguments))
         with _recurrence_with_gradient(self.model), linear as placeholders:
             weights = dict(zip(self.shapes, placeholders, strict=True))
             return functional_call(self.model, self._frozen() | weights, *arguments)
+
+    def _by_model(self, forward_samples: Callable[..., Any], draw: Draw, arguments: Any) -> Any:
+        """One pass of a model that runs K sets of weights itself."""
+        how = draw.samples, list(self.shapes.values()), draw.fuse, draw.sampler
+        masked = stacked_masked_weights(draw.logits, draw.weights, draw.keys, *how)
+        shared = {name: value.unsqueeze(0) for name, value in self._frozen().items()}
+        inputs, named = arguments
+        return forward_samples(shared | dict(zip(self.shapes, masked, strict=True)), *inputs, **named)
 
     @torch.no_grad()
     def _runs_batched(self, arguments: Any) -> bool:
@@ -235,7 +249,7 @@ class MaskedModel(nn.Module):
         Returns:
             int64 [M], which of the logits so far remain; None if all do.
         """
-        if not self.batched:
+        if not self.batched or self.forward_samples is not None:
             return None
         dead = (self.logits.detach() <= self.sampler.DEAD) & falling
         grids = self.grids or [Grid.all(shape, dead.device) for shape in self.shapes.values()]

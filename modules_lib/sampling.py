@@ -5,6 +5,7 @@ distribution with one uniform number a weight and sample instead of two and with
 the backward pass makes it again from its keys (:mod:`modules_lib.noise`).
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,10 +33,11 @@ def flatten(tensor: Tensor) -> Tensor:
 
 
 def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of :func:`flatten`, a view."""
+    """The inverse of :func:`flatten`, of one vector or of several, [..., N]; a view."""
+    several = flat.shape[:-1]
     if len(shape) > 3:
-        return flat.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
-    return flat.view(shape)
+        return flat.view(*several, shape[0], *shape[2:], shape[1]).movedim(-1, len(several) + 1)
+    return flat.view(*several, *shape)
 
 
 def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> list[Tensor]:
@@ -79,20 +81,33 @@ class _MaskWeights(torch.autograd.Function):
         fuse: bool,
         sampler: type[Sampler],
         positions: Tensor | None,
+        stacked: bool,
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, weights, keys, positions)
-        ctx.samples, ctx.shapes, ctx.fuse, ctx.sampler = samples, shapes, fuse, sampler
+        ctx.samples, ctx.shapes, ctx.fuse, ctx.sampler, ctx.stacked = samples, shapes, fuse, sampler, stacked
+        sizes = [shape.numel() for shape in shapes]
+        if stacked:  # each parameter contiguous, which products want
+            starts = itertools.accumulate(sizes[:-1], initial=0)
+            common = fuse, sampler, positions
+            drawn = [
+                draw_masked(logits, weights, keys, samples, start, size, *common)
+                for start, size in zip(starts, sizes, strict=True)
+            ]
+            return tuple(unflatten(own, shape) for own, shape in zip(drawn, shapes, strict=True))
         out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse, sampler, positions)  # [K, N]
-        pieces = out.split([shape.numel() for shape in shapes], 1)
+        pieces = out.split(sizes, 1)
         # One output for each parameter and sample: their gradients then come as they are, without being put together.
         return tuple(unflatten(pieces[i][k], shape) for k in range(samples) for i, shape in enumerate(shapes))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if ctx.stacked:  # as if one sample after another
+            rows = [[None] * ctx.samples if grad is None else grad.unbind() for grad in grads]
+            grads = tuple(row[k] for k in range(ctx.samples) for row in rows)
         to_logits = _gathered(ctx, ctx.sampler.logit_gradient, grads) if ctx.needs_input_grad[0] else None
         to_weights = _gathered(ctx, ctx.sampler.weight_gradient, grads) if ctx.needs_input_grad[1] else None
-        return to_logits, to_weights, None, None, None, None, None, None
+        return to_logits, to_weights, *[None] * 7
 
 
 def _gathered(ctx: Any, function: Callable[..., None], grads: tuple[Tensor | None, ...]) -> Tensor:
@@ -135,5 +150,18 @@ def mask_weights(
         for each sample, w * m in the parameters' shapes, with straight-through gradients for logits and weights.
     """
     shapes = list(shapes) if shapes is not None else [logits.shape]
-    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler, positions)
+    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler, positions, False)
     return [list(flat[k * len(shapes) : (k + 1) * len(shapes)]) for k in range(samples)]
+
+
+def stacked_masked_weights(
+    logits: Tensor,
+    weights: Tensor,
+    keys: Tensor,
+    samples: int,
+    shapes: Sequence[torch.Size],
+    fuse: bool = False,
+    sampler: type[Sampler] = GumbelSigmoid,
+) -> list[Tensor]:
+    """:func:`mask_weights`, with all samples of a parameter in one tensor: [K, ...] in the parameters' shapes."""
+    return list(_MaskWeights.apply(logits, weights, keys, samples, list(shapes), fuse, sampler, None, True))

@@ -1,17 +1,17 @@
 """The encoder-decoder LSTM of appendix F, as a plain torch module that knows nothing of masks.
 
-A batch costs its tokens rather than its longest sequence: sequences of similar length are run together, and sequences
-that have ended leave the batch.
+It can run K sets of weights at once, each on its part of a batch, so that K mask samples cost one pass.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
-State = tuple[Tensor, Tensor]  # of an LSTM: [layers, batch, state] each
-TOGETHER = 16  # sequences that are padded to the longest of them
+from modules_lib.recurrent import Layer, Packing, State, embedded, linear
+
+Weights = dict[str, Tensor]  # of K networks: parameter -> [K, ...], or [1, ...] where all have the same
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class EncoderDecoder(nn.Module):
@@ -54,41 +54,75 @@ class EncoderDecoder(nn.Module):
         Returns:
             [number of tokens in the answers, tokens], in the order of ``answers[answers >= 0]``.
         """
-        state, lengths = self.read(words), (answers >= 0).sum(1)
+        weights = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+        return self.forward_samples(weights, words, answers, teach)
+
+    def forward_samples(self, weights: Weights, words: Tensor, answers: Tensor, teach: bool = True) -> Tensor:
+        """:meth:`forward` with K sets of weights, each for its part of the batch.
+
+        Args:
+            weights: name -> [K, ...], or [1, ...] where all parts have the same.
+        """
+        groups = max(len(weight) for weight in weights.values())
+        packing = Packing((answers >= 0).sum(1), groups)
+        layers = self._layers("decoder", weights, self._read(weights, words, packing))
         if teach:
             first = torch.full_like(answers[:, :1], self.end)
-            fed = torch.cat([first, answers[:, :-1].clamp(min=0)], 1)
+            fed = packing.pack(torch.cat([first, answers[:, :-1].clamp(min=0)], 1))  # [K, N]
         else:
-            fed = self._own_answers(state, lengths)
-        rows, states = [], []
-        for part in lengths.argsort(descending=True).split(TOGETHER):
-            own = lengths[part]
-            there = torch.arange(int(own[0]), device=own.device) < own[:, None]  # [b, t]
-            inputs = self.tokens(fed[part, : int(own[0])]).transpose(0, 1)  # [t, b, embedding]
-            outputs, _ = self.decoder(inputs, _select(state, part))
-            states.append(outputs.transpose(0, 1)[there])  # [tokens of the part, state]
-            rows.append(part[:, None].expand_as(there)[there])
-        order = torch.cat(rows).argsort(stable=True)  # within a row, time is in order already
-        return self.output(self.dropout(torch.cat(states)[order]))
+            fed = self._own_answers(weights, layers, packing.counts)
+            if self.training:  # with its own draw of dropout
+                layers = self._layers("decoder", weights, [(layer.h[0], layer.c[0]) for layer in layers])
+        outputs, _ = self._run(layers, embedded(weights["tokens.weight"], fed), packing.counts)[-1]
+        return packing.unpack(self._scores(weights, outputs), answers >= 0)
 
-    def read(self, words: Tensor) -> State:
-        """int64 [B, W] -> the encoder's state after each sequence."""
-        embedded = self.words(words.clamp(min=0)).transpose(0, 1)  # [W, B, embedding]
-        lengths = (words >= 0).sum(1).cpu()
-        return self.encoder(pack_padded_sequence(embedded, lengths, enforce_sorted=False))[1]
+    def _layers(self, part: str, weights: Weights, states: list[State]) -> list[Layer]:
+        """The encoder or decoder, layer by layer, in these states."""
+        names = ((f"{part}.{kind}_l{i}" for kind in KINDS) for i in range(len(states)))
+        return [Layer([weights[name] for name in own], state) for own, state in zip(names, states, strict=True)]
+
+    def _run(self, layers: list[Layer], x: Tensor, counts: list[int]) -> list[State]:
+        """[K, in, N] -> the state of each layer after every token, [K, state, N] twice."""
+        states: list[State] = []
+        for layer in layers:
+            states.append(layer.run(self.dropout(states[-1][0]) if states else x, counts))
+        return states
+
+    def _scores(self, weights: Weights, outputs: Tensor) -> Tensor:
+        """[K, state, n] -> [K, tokens, n]"""
+        return linear(self.dropout(outputs), weights["output.weight"], weights["output.bias"])
+
+    def _read(self, weights: Weights, words: Tensor, packing: Packing) -> list[State]:
+        """int64 [B, W] -> the state of each layer after each sequence, in the packing's order: [K, state, b] twice."""
+        lengths, (groups, size) = (words >= 0).sum(1), packing.order.shape
+        own = Packing(lengths, groups)
+        x = embedded(weights["words.weight"], own.pack(words.clamp(min=0)))  # [K, embedding, N]
+        zero = (x.new_zeros(groups, self.encoder.hidden_size, size),) * 2
+        layers = self._layers("encoder", weights, [zero] * self.encoder.num_layers)
+        last = own.at(packing.order, lengths[packing.order] - 1).unsqueeze(1)  # [K, 1, b]
+        last = last.expand(-1, self.encoder.hidden_size, -1)
+        return [(h.gather(2, last), c.gather(2, last)) for h, c in self._run(layers, x, own.counts)]
 
     @torch.no_grad()
-    def _own_answers(self, state: State, lengths: Tensor) -> Tensor:
-        """What the decoder is fed if it is fed its own answers: int64 [B, T]. Gradients do not pass through them."""
-        order = lengths.argsort(descending=True)
-        longest = lengths[order].tolist()
-        fed = order.new_full((len(order), longest[0]), self.end)
-        token, state = fed[:, 0], _select(state, order)
-        for step in range(1, longest[0]):
-            active = sum(length > step for length in longest)
-            token, state = self._next(token[:active], (state[0][:, :active], state[1][:, :active]))
-            fed[order[:active], step] = token
-        return fed
+    def _own_answers(self, weights: Weights, layers: list[Layer], counts: list[int]) -> Tensor:
+        """What the decoder is fed if it is fed its own answers: int64 [K, N]. Gradients do not pass through them."""
+        token = torch.full((len(layers[0].h[0]), counts[0]), self.end, device=layers[0].h[0].device)  # [K, b]
+        fed = []
+        for n in counts:
+            fed.append(token[:, :n])
+            x = embedded(weights["tokens.weight"], fed[-1])
+            for i, layer in enumerate(layers):
+                x = layer.step(x if i == 0 else self.dropout(x))
+            token = self._scores(weights, x).argmax(1)
+        return torch.cat(fed, 1)
+
+    @torch.no_grad()
+    def read(self, words: Tensor) -> State:
+        """int64 [B, W] -> the encoder's state after each sequence, [layers, B, state] twice."""
+        weights = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+        states = self._read(weights, words, Packing(torch.ones_like(words[:, 0]), 1))
+        hidden, cells = zip(*states, strict=True)
+        return torch.cat(hidden).mT.contiguous(), torch.cat(cells).mT.contiguous()
 
     def _next(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """[b] -> the most likely next token [b], and the state after it.

@@ -189,6 +189,34 @@ def test_a_batch_that_needs_slices_gets_them_later():
         MaskedModel(model, 2, batched=True)(padded)
 
 
+class RunsSamples(nn.Conv2d):
+    """Runs K sets of weights as so many groups of one convolution; ``factor`` makes that wrong."""
+
+    factor = 1.0
+
+    def forward_samples(self, weights, x):
+        samples, size = len(weights["weight"]), len(x) // len(weights["weight"])
+        side_by_side = x.view(samples, size, *x.shape[1:]).transpose(0, 1).flatten(1, 2)  # [b, K * in, ...]
+        bias = weights["bias"].expand(samples, -1).flatten()
+        out = nn.functional.conv2d(side_by_side, weights["weight"].flatten(0, 1), bias, groups=samples)
+        return self.factor * out.unflatten(1, (samples, -1)).transpose(0, 1).flatten(0, 1)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_a_model_may_run_the_samples_itself_and_is_not_believed_blindly(factor):
+    model, x = RunsSamples(3, 4, 3), torch.randn(6, 3, 5, 5)
+    model.factor = factor
+    outputs, gradients = [], []
+    for batched_ in (None, False):
+        masked = MaskedModel(model, 2, batched=batched_)
+        outputs.append(masked(x))
+        outputs[-1].square().sum().backward()
+        gradients.append(masked.logits.grad)
+        assert masked.batched is (factor == 1 and batched_ is None)
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_model_in_bfloat16_runs_in_one_pass():
     masked = MaskedModel(FNN(5, [40, 30], 3).bfloat16(), 2)
     assert masked(torch.randn(64, 5, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""The encoder-decoder: running sequences of similar length together changes nothing but the time."""
+"""The encoder-decoder: running sequences, and mask samples, together changes nothing but the time."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def data():
-    return Scan.of(COMMANDS * 7)  # 35 sequences: more than are run together
+    return Scan.of(COMMANDS * 7)
 
 
 def alone(model, words, answer, teach=True):
@@ -80,6 +80,20 @@ def test_masks_see_their_own_slices(model, data):
     assert not any("words" in name or "tokens" in name for name in masked.shapes)
     scores = masked(data.commands, data.actions, False)
     torch.testing.assert_close(scores, model(data.commands, data.actions, False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", [None, lambda name: True], ids=["weights", "embeddings and biases too"])
+@pytest.mark.parametrize("teach", [True, False])
+def test_all_mask_samples_at_once_give_what_they_give_one_by_one(model, data, teach, where):
+    """With the masks of the same step: answers, and gradients of the logits."""
+    gradients = []
+    at_once, by_slices = (MaskedModel(model, 5, where, start=0.5, batched=b) for b in (None, False))
+    for masked in (at_once, by_slices):
+        scores = masked(data.commands, data.actions, teach)
+        scores.square().sum().backward()
+        gradients.append((scores, masked.logits.grad))
+    assert at_once.batched
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
 def test_dropout_is_off_while_evaluating(model, data):
