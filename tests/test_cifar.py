@@ -16,9 +16,31 @@ from modules_lib.figures import cifar as figures
 from modules_lib.gallery import Gallery, RemoveControl, without
 from modules_lib.masks import Masks
 from modules_lib.measures import confusions, removed_classes, true_positive_drops
+from modules_lib.models import CNN
 from modules_lib.progress import Progress
 
 CONFIG = LeaveOneOut(batch=16, weight_steps=25, mask_steps=6, weight_lr=1e-2, removed=("airplane", "cat"), mask_lr=1.0)
+
+
+def table_1(model, x):
+    """The network as Table 1 has it: ReLU comes first, then dropout, then pooling."""
+    for convolution, dropout in zip(model.convolutions, model.dropouts, strict=True):
+        x = dropout(torch.relu(convolution(x)))
+        if convolution is not model.convolutions[-1]:
+            x = torch.max_pool2d(x, 2)
+    return model.classifier(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_relu_may_come_last_bit_for_bit(training, kind):
+    torch.manual_seed(0)
+    model, x, found = CNN(10).train(training).to(kind), torch.randn(8, 3, 32, 32, dtype=kind), []
+    for forward in (model, lambda x: table_1(model, x)):
+        torch.manual_seed(1)
+        scores = forward(x)
+        found.append([scores, *torch.autograd.grad(scores.float().square().sum(), list(model.parameters()))])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def coloured(part="train", device="cpu"):
