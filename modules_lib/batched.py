@@ -2,7 +2,7 @@
 
 Running the model once over K slices is right where every layer treats the rows of a batch alike and keeps their
 order. That cannot be seen from outside, so a MaskedModel tries it with its first batch; other models are run slice by
-slice.
+slice, or run K sets of weights themselves.
 
 Each layer is sampled in blocks of rows that fit the processor's cache: a block of masked weights is multiplied right
 after it is made, and a block of gradients is summed up over the samples right after it is made.

@@ -6,7 +6,8 @@ the Gumbel-sigmoid's slope s (1 - s) at -20 is 3e-8 on average, against 0.17 at 
 there and Adam's mean gradient, too, pushes it further down.
 
 The rows and columns of a linear layer in which all weights are dead are left out of sampling, products and update, and
-so are dead biases. In a network that is run slice by slice after all, products stay as they are.
+so are dead biases. In a network that is run slice by slice after all, products stay as they are; one
+that runs K sets of weights itself keeps all.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from modules_lib.masks import Masks
 from modules_lib.memory import keep_freed_memory
 from modules_lib.noise import mask_keys
 from modules_lib.precision import product_type
+from modules_lib.recurrent import recurrence_with_gradient
 from modules_lib.samplers import Sampler, sampler_of
 from modules_lib.sampling import flatten, mask_weights, stacked_masked_weights, unflatten
 from modules_lib.trees import agree, batch_size, join, map_tensors, random_like, slices, to_float32
@@ -48,6 +49,12 @@ class MaskedModel(nn.Module):
     :attr:`logits` and :attr:`weights` (:mod:`modules_lib.living`): what to keep of it are :meth:`masks` and
     :meth:`probabilities`, which always have all.
 
+    A model may run K sets of weights itself, in a method ``forward_samples(weights, *inputs, **named)``. ``weights``
+    are all its parameters and buffers by name: [K, ...] where they are masked, else [1, ...]. Inputs and outputs are
+    those of ``forward`` for the whole batch; the first B / K rows go under the first set, and so on. At the first batch
+    its outputs, not its gradients, are compared with those of the slices. Its dead weights stay in training.
+    :class:`modules_lib.seq2seq.EncoderDecoder` is an example.
+
     Args:
         model: any torch module.
         samples: K, mask samples a batch; batch sizes must be divisible by it.
@@ -61,10 +68,7 @@ class MaskedModel(nn.Module):
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
             size. The masks are the same. The process then keeps the memory that is freed, for the next step.
         batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
-            None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice. A model that
-            can run K sets of weights itself says so by a method ``forward_samples(weights, *inputs, **named)``: weights
-            are all its parameters and buffers by name, [K, ...] or [1, ...] where all samples have the same; inputs and
-            outputs are of the whole batch. None then tries that, in place of linear layers.
+            None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice.
         sampler: how mask samples follow from logits: "gumbel-sigmoid" (the paper's), "hard-concrete",
             "straight-through", or a class of your own (:mod:`modules_lib.samplers`).
 
@@ -154,7 +158,7 @@ class MaskedModel(nn.Module):
         if grids:
             samples = [[grid.whole(part) for grid, part in zip(grids, sample, strict=True)] for sample in samples]
         frozen = self._frozen()
-        with _recurrence_with_gradient(self.model):
+        with recurrence_with_gradient(self.model):
             outputs = [
                 functional_call(self.model, frozen | dict(zip(self.shapes, sample, strict=True)), inputs, named)
                 for sample, (inputs, named) in zip(samples, parts, strict=True)
@@ -162,10 +166,10 @@ class MaskedModel(nn.Module):
         return join(outputs)
 
     def _at_once(self, draw: Draw, arguments: Any) -> Any:
-        if self.forward_samples is not None:
+        if self.forward_samples is not None and draw.grids is None:
             return self._by_model(self.forward_samples, draw, arguments)
         linear = BatchedLinear(draw, list(self.shapes.values()), batch=batch_size(arguments))
-        with _recurrence_with_gradient(self.model), linear as placeholders:
+        with recurrence_with_gradient(self.model), linear as placeholders:
             weights = dict(zip(self.shapes, placeholders, strict=True))
             return functional_call(self.model, self._frozen() | weights, *arguments)
 
@@ -175,7 +179,8 @@ class MaskedModel(nn.Module):
         masked = stacked_masked_weights(draw.logits, draw.weights, draw.keys, *how)
         shared = {name: value.unsqueeze(0) for name, value in self._frozen().items()}
         inputs, named = arguments
-        return forward_samples(shared | dict(zip(self.shapes, masked, strict=True)), *inputs, **named)
+        with recurrence_with_gradient(self.model):
+            return forward_samples(shared | dict(zip(self.shapes, masked, strict=True)), *inputs, **named)
 
     @torch.no_grad()
     def _runs_batched(self, arguments: Any) -> bool:
@@ -193,11 +198,17 @@ class MaskedModel(nn.Module):
             keys = [mask_keys("try", i, samples=self.samples, device=even.device) for i in range(2)]
             draws = [Draw(even, weights, key, self.samples, self.fuse) for key in keys]
             at_once = self._at_once(draws[0], arguments)
-            return agree(at_once, *(self._by_slices(draw, slices(arguments, self.samples)) for draw in draws))
-        except Exception:  # whatever it is, slice by slice it works, or fails with the model's own message
-            return False
+            if agree(at_once, *(self._by_slices(draw, slices(arguments, self.samples)) for draw in draws)):
+                return True
+            reason = "its outputs are not those of the slices"
+        except Exception as error:  # whatever it is, slice by slice it works, or fails with the model's own message
+            reason = f"{type(error).__name__}: {error}"
         finally:
             self.compute = compute
+        if self.forward_samples is not None:
+            name = type(self.model).__name__
+            warnings.warn(f"{name}.forward_samples is not used ({reason}); it runs slice by slice.", stacklevel=2)
+        return False
 
     def _frozen(self) -> dict[str, Tensor]:
         """What is not masked: other parameters, and buffers, in the type of the products."""
@@ -240,7 +251,7 @@ class MaskedModel(nn.Module):
     def drop_dead(self, falling: Tensor, steps: int) -> Tensor | None:
         """Leave rows and columns of dead weights out of training (:mod:`modules_lib.living`).
 
-        Only of a model that runs in one pass, whose masked parameters are then weights and biases of linear layers.
+        Only where linear layers run in one pass; a model that runs K sets of weights itself keeps all.
 
         Args:
             falling: bool, for each of the logits, whether it goes further down.
@@ -303,16 +314,3 @@ class MaskedModel(nn.Module):
     def probabilities(self) -> dict[str, Tensor]:
         """The probability of each weight to be kept, by parameter name; zero where it has left training."""
         return self._named(torch.sigmoid(self.logits.detach()))
-
-
-@contextlib.contextmanager
-def _recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
-    """cuDNN has a gradient for recurrent layers in training mode only; without dropout that computes the same."""
-    layers = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
-    try:
-        for layer, _ in layers:
-            layer.training, layer.dropout = True, 0.0
-        yield
-    finally:
-        for layer, dropout in layers:
-            layer.training, layer.dropout = False, dropout

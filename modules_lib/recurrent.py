@@ -7,12 +7,14 @@ Tokens are the columns: weights then are the left factor of every product, which
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 State = tuple[Tensor, Tensor]  # hidden and cell state
@@ -29,6 +31,9 @@ class Packing:
         lengths: int64 [B], at least 1 each; the first B / K sequences are the first group.
         groups: K.
 
+    Raises:
+        ValueError: a sequence is empty.
+
     Attributes:
         counts: sequences in each step.
         order: int64 [K, B / K], the sequences of each group, the longest first.
@@ -36,6 +41,8 @@ class Packing:
 
     def __init__(self, lengths: Tensor, groups: int):
         there = lengths.device
+        if int(lengths.min()) < 1:
+            raise ValueError("A sequence is empty; every sequence must have at least one token.")
         grouped = lengths.view(groups, -1)  # [K, b]
         descending, order = grouped.sort(stable=True, dim=1, descending=True)
         steps = torch.arange(int(lengths.max()), device=there)
@@ -144,25 +151,25 @@ class _Run(torch.autograd.Function):
         if not layer.gates:
             for gates in torch.baddbmm(bias, inputs, x).split(counts, 2):
                 layer._step(gates)
-        ctx.save_for_backward(x, inputs, recurrent)
-        ctx.steps, ctx.counts, ctx.bias = (layer.gates, layer.squashed, layer.h, layer.c), counts, bias.shape
+        ctx.save_for_backward(x, inputs, recurrent, *layer.gates, *layer.squashed, *layer.h[:-1], *layer.c[:-1])
+        ctx.counts, ctx.bias = counts, bias.shape
         ctx.set_materialize_grads(False)
         return torch.cat(layer.h[1:], 2), torch.cat(layer.c[1:], 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        (x, inputs, recurrent), counts = ctx.saved_tensors, ctx.counts
-        gates, squashed, hs, cs = ctx.steps
+        (x, inputs, recurrent, *steps), counts = ctx.saved_tensors, ctx.counts
+        gates, squashed, hs, cs = (steps[i * len(counts) : (i + 1) * len(counts)] for i in range(4))
         come = [grad.split(counts, 2) if grad is not None else None for grad in grads]
         dh, dc = (hs[0].new_zeros(*hs[0].shape[:2], counts[-1]) for _ in range(2))
         dgates, across = [torch.empty_like(step) for step in gates], recurrent.mT.contiguous()
         for t in reversed(range(len(counts))):
             n = counts[t]
             dh, dc = (F.pad(d, (0, n - d.shape[2])) if d.shape[2] < n else d for d in (dh, dc))
-            for d, steps in zip((dh, dc), come, strict=True):
-                if steps is not None:
-                    d += steps[t]
+            for d, parts in zip((dh, dc), come, strict=True):
+                if parts is not None:
+                    d += parts[t]
             i, f, g, o = gates[t].chunk(4, 1)
             di, df, dg, do = dgates[t].chunk(4, 1)
             dc += torch.ops.aten.tanh_backward(dh * o, squashed[t])
@@ -174,9 +181,22 @@ class _Run(torch.autograd.Function):
             dh = torch.bmm(across, dgates[t])
         dstate = (F.pad(d, (0, hs[0].shape[2] - d.shape[2])) for d in (dh, dc))
         d = torch.cat(dgates, 2)  # [K, 4 units, N]
-        before = torch.cat([h[..., :n] for h, n in zip(hs, counts, strict=False)], 2)  # [K, units, N]
+        before = torch.cat([h[..., :n] for h, n in zip(hs, counts, strict=True)], 2)  # [K, units, N]
         dx = torch.bmm(inputs.mT, d) if ctx.needs_input_grad[0] else None
         dinputs = torch.bmm(d, x.mT) if ctx.needs_input_grad[3] else None
         drecurrent = torch.bmm(d, before.mT) if ctx.needs_input_grad[4] else None
         dbias = d.sum(2, keepdim=True).sum_to_size(ctx.bias) if ctx.needs_input_grad[5] else None
         return dx, *dstate, dinputs, drecurrent, dbias, None, None
+
+
+@contextlib.contextmanager
+def recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
+    """cuDNN has a gradient for recurrent layers in training mode only; without dropout that computes the same."""
+    layers = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
+    try:
+        for layer, _ in layers:
+            layer.training, layer.dropout = True, 0.0
+        yield
+    finally:
+        for layer, dropout in layers:
+            layer.training, layer.dropout = False, dropout

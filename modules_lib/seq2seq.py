@@ -17,6 +17,8 @@ KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 class EncoderDecoder(nn.Module):
     """Reads a sequence of words and writes a sequence of tokens, which ends with the token ``end``.
 
+    ``encoder`` and ``decoder`` hold weights; :mod:`modules_lib.recurrent` runs them.
+
     Args:
         words, tokens: how many there are, ``end`` included.
         end: the token that ends an answer; the decoder is also given it first.
@@ -37,8 +39,8 @@ class EncoderDecoder(nn.Module):
         self.end = end
         self.words = nn.Embedding(words, embedding)
         self.tokens = nn.Embedding(tokens, embedding)
-        self.encoder = nn.LSTM(embedding, state, layers, dropout=dropout)
-        self.decoder = nn.LSTM(embedding, state, layers, dropout=dropout)
+        self.encoder = nn.LSTM(embedding, state, layers)
+        self.decoder = nn.LSTM(embedding, state, layers)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(state, tokens)
 
@@ -48,14 +50,16 @@ class EncoderDecoder(nn.Module):
         Args:
             words: int64 [B, W], -1 where a sequence has ended.
             answers: int64 [B, T], ``end`` included, then -1.
-            teach: feed the answers back into the decoder; otherwise what it finds most likely itself, in a pass before
-                this one, which in training has its own draw of dropout.
+            teach: feed the answers back into the decoder; otherwise what it finds most likely itself, chosen without
+                gradient and, in training, with its own draw of dropout.
+
+        Raises:
+            ValueError: a sequence is empty.
 
         Returns:
             [number of tokens in the answers, tokens], in the order of ``answers[answers >= 0]``.
         """
-        weights = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
-        return self.forward_samples(weights, words, answers, teach)
+        return self.forward_samples(self._own_weights(), words, answers, teach)
 
     def forward_samples(self, weights: Weights, words: Tensor, answers: Tensor, teach: bool = True) -> Tensor:
         """:meth:`forward` with K sets of weights, each for its part of the batch.
@@ -65,16 +69,19 @@ class EncoderDecoder(nn.Module):
         """
         groups = max(len(weight) for weight in weights.values())
         packing = Packing((answers >= 0).sum(1), groups)
-        layers = self._layers("decoder", weights, self._read(weights, words, packing))
+        layers = self._layers("decoder", weights, self._read(weights, words, packing.order))
         if teach:
             first = torch.full_like(answers[:, :1], self.end)
             fed = packing.pack(torch.cat([first, answers[:, :-1].clamp(min=0)], 1))  # [K, N]
         else:
             fed = self._own_answers(weights, layers, packing.counts)
-            if self.training:  # with its own draw of dropout
+            if self.dropout.training:  # the choice had its own draw of it
                 layers = self._layers("decoder", weights, [(layer.h[0], layer.c[0]) for layer in layers])
         outputs, _ = self._run(layers, embedded(weights["tokens.weight"], fed), packing.counts)[-1]
         return packing.unpack(self._scores(weights, outputs), answers >= 0)
+
+    def _own_weights(self) -> Weights:
+        return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
 
     def _layers(self, part: str, weights: Weights, states: list[State]) -> list[Layer]:
         """The encoder or decoder, layer by layer, in these states."""
@@ -92,16 +99,16 @@ class EncoderDecoder(nn.Module):
         """[K, state, n] -> [K, tokens, n]"""
         return linear(self.dropout(outputs), weights["output.weight"], weights["output.bias"])
 
-    def _read(self, weights: Weights, words: Tensor, packing: Packing) -> list[State]:
-        """int64 [B, W] -> the state of each layer after each sequence, in the packing's order: [K, state, b] twice."""
-        lengths, (groups, size) = (words >= 0).sum(1), packing.order.shape
-        own = Packing(lengths, groups)
-        x = embedded(weights["words.weight"], own.pack(words.clamp(min=0)))  # [K, embedding, N]
+    def _read(self, weights: Weights, words: Tensor, order: Tensor) -> list[State]:
+        """int64 [B, W] -> the state of each layer after the sequences in this order, [K, b]: [K, state, b] twice."""
+        lengths, (groups, size) = (words >= 0).sum(1), order.shape
+        packing = Packing(lengths, groups)
+        x = embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, embedding, N]
         zero = (x.new_zeros(groups, self.encoder.hidden_size, size),) * 2
         layers = self._layers("encoder", weights, [zero] * self.encoder.num_layers)
-        last = own.at(packing.order, lengths[packing.order] - 1).unsqueeze(1)  # [K, 1, b]
+        last = packing.at(order, lengths[order] - 1).unsqueeze(1)  # [K, 1, b]
         last = last.expand(-1, self.encoder.hidden_size, -1)
-        return [(h.gather(2, last), c.gather(2, last)) for h, c in self._run(layers, x, own.counts)]
+        return [(h.gather(2, last), c.gather(2, last)) for h, c in self._run(layers, x, packing.counts)]
 
     @torch.no_grad()
     def _own_answers(self, weights: Weights, layers: list[Layer], counts: list[int]) -> Tensor:
@@ -116,11 +123,9 @@ class EncoderDecoder(nn.Module):
             token = self._scores(weights, x).argmax(1)
         return torch.cat(fed, 1)
 
-    @torch.no_grad()
     def read(self, words: Tensor) -> State:
         """int64 [B, W] -> the encoder's state after each sequence, [layers, B, state] twice."""
-        weights = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
-        states = self._read(weights, words, Packing(torch.ones_like(words[:, 0]), 1))
+        states = self._read(self._own_weights(), words, torch.arange(len(words), device=words.device)[None])
         hidden, cells = zip(*states, strict=True)
         return torch.cat(hidden).mT.contiguous(), torch.cat(cells).mT.contiguous()
 
@@ -150,9 +155,5 @@ class EncoderDecoder(nn.Module):
             going = token != self.end
             if not going.any():
                 break
-            rows, token, state = rows[going], token[going], _select(state, going)
+            rows, token, state = rows[going], token[going], (state[0][:, going], state[1][:, going])
         return answers
-
-
-def _select(state: State, rows: Tensor) -> State:
-    return state[0][:, rows], state[1][:, rows]

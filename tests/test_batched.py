@@ -202,19 +202,27 @@ class RunsSamples(nn.Conv2d):
         return self.factor * out.unflatten(1, (samples, -1)).transpose(0, 1).flatten(0, 1)
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.01])
-def test_a_model_may_run_the_samples_itself_and_is_not_believed_blindly(factor):
+def test_a_model_may_run_the_samples_itself():
     model, x = RunsSamples(3, 4, 3), torch.randn(6, 3, 5, 5)
-    model.factor = factor
     outputs, gradients = [], []
     for batched_ in (None, False):
         masked = MaskedModel(model, 2, batched=batched_)
         outputs.append(masked(x))
         outputs[-1].square().sum().backward()
         gradients.append(masked.logits.grad)
-        assert masked.batched is (factor == 1 and batched_ is None)
+        assert masked.batched is (batched_ is None)
     torch.testing.assert_close(*outputs)
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(("factor", "reason"), [(1.01, "outputs are not those of the slices"), (None, "TypeError")])
+def test_a_model_that_runs_the_samples_wrongly_is_not_believed(factor, reason):
+    model, x = RunsSamples(3, 4, 3), torch.randn(6, 3, 5, 5)
+    model.factor = factor
+    masked = MaskedModel(model, 2)
+    with pytest.warns(UserWarning, match=f"RunsSamples.forward_samples is not used .*{reason}.* runs slice by slice"):
+        scores = masked(x)
+    torch.testing.assert_close(scores, MaskedModel(model, 2, batched=False)(x))
 
 
 def test_a_model_in_bfloat16_runs_in_one_pass():

@@ -1,5 +1,7 @@
 """LSTM layers for K groups at once against torch.nn.LSTM, one sequence at a time."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -105,6 +107,23 @@ def test_autocast_multiplies_in_its_type_and_gradients_stay_in_float32(alone, x)
     torch.testing.assert_close(packing.unpack(hidden, EACH).float(), reference(alone, x)[0], rtol=0.05, atol=0.02)
     hidden.float().sum().backward()
     assert x.grad is not None and x.grad.dtype == torch.float32 and alone[0].weight_hh_l0.grad.dtype == torch.float32
+
+
+def test_an_empty_sequence_is_refused():
+    with pytest.raises(ValueError, match="sequence is empty"):
+        Packing(torch.tensor([2, 0]), 1)
+
+
+def test_what_a_layer_keeps_for_the_backward_pass_is_freed_by_it(alone, x):
+    """A training loop holds on to the loss until the next one is there; its steps must not stay as long."""
+    packing = Packing(LENGTHS, GROUPS)
+    layer = Layer(stacked(alone), zero_state())
+    hidden, _ = layer.run(packed(x, packing), packing.counts)
+    gates, loss = weakref.ref(layer.gates[0]), hidden.sum()
+    del layer, hidden
+    assert gates() is not None
+    loss.backward()
+    assert gates() is None
 
 
 def test_a_place_for_every_token_and_few_for_none():

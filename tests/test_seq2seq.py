@@ -96,6 +96,34 @@ def test_all_mask_samples_at_once_give_what_they_give_one_by_one(model, data, te
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("teach", [True, False])
+@pytest.mark.parametrize("samples", [1, 5])
+def test_in_bfloat16_all_samples_run_at_once_too(model, data, teach, samples):
+    masked = MaskedModel(model, samples, precision="bfloat16", start=50.0)
+    scores = masked(data.commands, data.actions, teach)
+    scores.sum().backward()
+    assert masked.batched and scores.dtype == torch.float32 and masked.logits.grad.isfinite().all()
+    if teach:  # else a word that is chosen otherwise changes all after it
+        torch.testing.assert_close(scores, model(data.commands, data.actions), rtol=0.05, atol=0.05)
+
+
+def test_answers_of_the_end_alone(model, data):
+    nothing = torch.full_like(data.actions, -1)
+    nothing[:, 0] = END
+    each = [alone(model, *pair) for pair in zip(data.commands, nothing, strict=True)]
+    torch.testing.assert_close(model(data.commands, nothing), torch.cat(each))
+
+
+@pytest.mark.parametrize("teach", [True, False])
+def test_in_training_every_pass_has_its_own_dropout_and_a_gradient(data, teach):
+    torch.manual_seed(0)
+    model = EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END, embedding=6, state=10, dropout=0.5)
+    scores = [model(data.commands, data.actions, teach) for _ in range(2)]
+    assert not torch.equal(*scores)
+    scores[0].sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_dropout_is_off_while_evaluating(model, data):
     model.train()
     assert not torch.equal(*(model(data.commands, data.actions) for _ in range(2)))

@@ -220,7 +220,7 @@ def loss(scores: Tensor, actions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def answers(model: EncoderDecoder, data: Scan, batch: int = 4096) -> Tensor:
+def answers(model: EncoderDecoder, data: Scan, batch: int = 1024) -> Tensor:
     """What the model answers to each command, decoded greedily: int64 [M, 49], as ``data.actions``."""
     return torch.cat([model.write(part, MOST_ACTIONS + 1) for part in data.commands.split(batch)])
 
