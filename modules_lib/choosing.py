@@ -161,7 +161,8 @@ def search(
     if not trials[start] >= floor:
         raise ValueError(
             f"The full-task mask fails at the smallest alpha already: accuracy {trials[start]:.1%} at {start:g}, where "
-            f"{floor:.1%} is asked for; start lower, train masks for more steps, or allow a larger tolerance."
+            f"{floor:.1%} is asked for; start lower (`choose_alpha`), train masks for more steps, or allow a larger "
+            "tolerance."
         )
     held, failed = start, None
     while failed is None and held * factor <= limit * (1 + 1e-9):

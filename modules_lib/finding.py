@@ -57,9 +57,10 @@ def find_masks(
         full: which of the tasks is the full one; for ``tolerance``.
         steps, lr, clip: of mask training with Adam, for each task.
         samples: K, mask samples a batch; batch sizes must be divisible by it.
-        where: which parameters to mask, by name; by default all but biases and embeddings.
-        seed: of the mask noise. Another one gives other masks of the same quality; how much other, says
-            :func:`~modules_lib.chance.stability`.
+        where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and
+            embeddings that are plain parameters, are masked.
+        seed: of the mask noise. Another one gives other masks; :func:`~modules_lib.chance.stability` tells how far they
+            agree. The order of a DataLoader is its own.
         precision, sampler: see :class:`~modules_lib.masked.MaskedModel`.
         progress: show a bar for each task.
 

@@ -58,7 +58,8 @@ class MaskedModel(nn.Module):
     Args:
         model: any torch module.
         samples: K, mask samples a batch; batch sizes must be divisible by it.
-        where: which parameters to mask, by name; by default all but biases and embeddings.
+        where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and
+            embeddings that are plain parameters, are masked.
         start: every logit's first value; 2.0 keeps a weight with probability 0.88.
         seed, stage: name the stream of mask noise; the same two give the same masks.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the hardware has it natively. In bfloat16 the model

@@ -103,7 +103,8 @@ class Masks(Mapping[str, Tensor]):
 
         Args:
             path: the file.
-            model: if given, masks for other parameters, or trained on other weights, are refused.
+            model: if given, masks for other parameters are refused, and, where :meth:`save` was given the model, too,
+                masks that were trained on other weights.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -103,6 +103,20 @@ def own_and_others(results: pd.DataFrame, factor: float = 1.0) -> tuple[np.ndarr
     return own, (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
 
 
+def between_references(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
+    """How far true-positive rates move from one reference mask to the next, either way: mean over classes, by seed."""
+    first, second = (confusions(results, stage_with(stage, factor)) for stage in ("full", "again"))
+    return pd.Series(np.abs(np.diagonal(second - first, axis1=1, axis2=2)).mean(1))
+
+
+def still_recognised(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
+    """The part of a class's images that is recognised without the weights of the class: mean over classes, by seed."""
+    names = {name: CLASSES.index(name) for name in removed_classes(results, factor)}
+    return pd.DataFrame(
+        {name: confusions(results, stage_with(name, factor))[:, i, i] for name, i in names.items()}
+    ).mean(axis=1)
+
+
 def task_number(task: str) -> int:
     """``task-3`` -> 3."""
     return int(task.removeprefix("task-"))

@@ -55,7 +55,7 @@ class Sampler(ABC):
 class GumbelSigmoid(Sampler):
     """Equations 1 and 2 at tau = 1: a weight is kept or not, with the gradient of the soft sample (the paper's)."""
 
-    DEAD = -20.0  # kept with a probability of 2^-28, where the noise ends at 1 - 2^-24
+    DEAD = -20.0  # kept with a probability below 2^-28, where the noise ends at 1 - 2^-24
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:

@@ -15,7 +15,13 @@ from modules_lib.experiments.cifar import LeaveOneOut, confusion, predictions
 from modules_lib.figures import cifar as figures
 from modules_lib.gallery import Gallery, RemoveControl, without
 from modules_lib.masks import Masks
-from modules_lib.measures import confusions, removed_classes, true_positive_drops
+from modules_lib.measures import (
+    between_references,
+    confusions,
+    removed_classes,
+    still_recognised,
+    true_positive_drops,
+)
 from modules_lib.models import CNN
 from modules_lib.progress import Progress
 
@@ -161,7 +167,7 @@ def results(drop=0.5, others=0.0, removed=50, to=("bird", "ship"), tied=0.8, see
     """Made-up results: what each class loses, what the others lose, and where the lost ones go."""
     rows = []
     for seed in range(seeds):
-        for stage in ("unmasked", "full", *CLASSES):
+        for stage in ("unmasked", "full", "again", *CLASSES):
             parts = 0.9 * np.eye(10) + 0.1 / 9 * (1 - np.eye(10))
             if stage in CLASSES:
                 i = CLASSES.index(stage)
@@ -171,7 +177,9 @@ def results(drop=0.5, others=0.0, removed=50, to=("bird", "ship"), tied=0.8, see
                 targets = {partner: tied, "horse": 1 - tied} if partner else {to[0]: 0.5, to[1]: 0.5}
                 for name, part in targets.items():
                     parts[i, CLASSES.index(name)] += (drop + 0.001 * seed) * part
-                rows.append({"seed": seed, "stage": stage, "metric": "removed", "layer": "total", "value": removed})
+            if stage in (*CLASSES, "again"):
+                part = removed if stage in CLASSES else 20
+                rows.append({"seed": seed, "stage": stage, "metric": "removed", "layer": "total", "value": part})
             rows.append({"seed": seed, "stage": stage, "metric": "kept", "layer": "total", "value": 1000 + seed})
             common = {"seed": seed, "stage": stage, "metric": "confusion"}
             rows += [
@@ -215,6 +223,8 @@ def test_figures_draw_what_was_measured(made):
     for draw in (figures.reference, figures.change, figures.changes, figures.taken_for, figures.drops, figures.removed):
         for sides in ((published, run), (published, {}), ({}, run)):
             assert draw(*sides).data
+    by_class = figures.removed(published, {}).data[0]
+    assert tuple(by_class.x) == (*CLASSES, "again") and by_class.y[-1] == pytest.approx(2, rel=0.01)
     figure = figures.change(published, run)
     labels = [button.label for button in figure.layout.updatemenus[0].buttons]
     assert labels[:10] == [f"without {name}" for name in CLASSES] and labels[10:] == [
@@ -225,6 +235,15 @@ def test_figures_draw_what_was_measured(made):
     mean = 100 * (confusions(published["cifar10"], "cat") - confusions(published["cifar10"], "full")).mean(0)
     np.testing.assert_allclose(cat["z"][0], mean, atol=0.01)
     assert "90.0 % before, 39.9 % after" in cat["customdata"][0][3][3]
+
+
+def test_what_is_left_of_a_class_and_what_noise_moves():
+    frame = results(drop=0.5, seeds=2)  # of birds and ships half of the lost are taken for what they are, after all
+    assert still_recognised(frame).tolist() == pytest.approx([0.8 * 0.4 + 0.2 * 0.65, 0.8 * 0.399 + 0.2 * 0.6495])
+    assert between_references(frame).tolist() == [0, 0]
+    moved = (frame["stage"] == "again") & (frame["task"] == "cat") & (frame["bin"] == CLASSES.index("cat"))
+    frame.loc[moved, "value"] -= 0.2
+    assert between_references(frame).tolist() == pytest.approx([0.02, 0.02])
 
 
 def test_the_gallery_shows_what_was_lost_and_nothing_else():

@@ -27,8 +27,8 @@ def jump_loses_its_output_weights(results: dict[str, pd.DataFrame]) -> list[Stat
     """Figure 4b: of the output weights that some split needs, those that the add-jump mask removes."""
     removed = removed_for_token(results["scan"], "add-jump")  # seeds x tokens
     others = removed.drop(columns=JUMP).max(axis=1, skipna=False)
-    more = removed[JUMP] - others
+    more, name = removed[JUMP] - others, JUMP.removeprefix("I_")
     return [
-        Statement(f"of {JUMP}'s output weights, more than {MOST:.0%} are removed", removed[JUMP], removed[JUMP] - MOST),
-        Statement(f"{JUMP} loses a larger part than any other token, difference above 0", more, more, "points"),
+        Statement(f"of {name}'s output weights, more than {MOST:.0%} are removed", removed[JUMP], removed[JUMP] - MOST),
+        Statement(f"{name} loses a larger part than any other token, difference above 0", more, more, "points"),
     ]

@@ -112,7 +112,7 @@ def drops(published: Results, run: Results) -> go.Figure:
             for values, of, colour in ((own, "its own", colours[0]), (others, "others, either way", colours[1])):
                 table = pd.DataFrame(100 * values, columns=names)
                 figure.add_trace(bar_or_diamond(table, kind, f"{of}: {at}", colour, "points", 1))
-    figure.update_yaxes(title="true-positive rate lost [points]")
+    figure.update_yaxes(title="change of the true-positive rate [points]")
     figure.update_xaxes(title={"text": "class whose weights are gone", "standoff": 5})
     legend = {"orientation": "h", "x": 0, "y": -0.31, "yanchor": "top"}
     return style(one_legend_entry_each(figure), 460, legend=legend, **GROUPS)
@@ -126,7 +126,8 @@ def removed(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
         kept = by_layer(frame, stage_with("full", factor), "kept")
         names = removed_classes(frame, factor)
         parts = {name: 100 * by_layer(frame, stage_with(name, factor), "removed") / kept for name in names}
-        total = pd.DataFrame({name: part["total"] for name, part in parts.items()})
+        noise = 100 * by_layer(frame, stage_with("again", factor), "removed")["total"] / kept["total"]
+        total = pd.DataFrame({name: part["total"] for name, part in parts.items()} | {"again": noise})
         mean = pd.concat(parts.values()).groupby(level="seed").mean()  # over classes
         layers = mean.drop(columns="total")
         for values, name in ((total, "class"), (layers, "layer")):
@@ -139,7 +140,7 @@ def removed(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
     ]
     for trace, owner in zip(figure.data, by, strict=True):
         trace.visible = owner == "class"
-    figure.update_yaxes(title="removed [%]", rangemode="tozero")
+    figure.update_yaxes(title="of the reference's weights [%]", rangemode="tozero")
     return style(figure, 380, updatemenus=[buttons(choices, y=1.02)], **GROUPS)
 
 

@@ -75,7 +75,7 @@ def removed_per_token(published: Results, run: Results) -> go.Figure:
         for split, name in SPLITS.items():
             values = 100 * removed_for_token(frame, split).rename(columns=token_name)
             figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[split], "% removed", 1))
-    figure.update_yaxes(title="removed [%]", rangemode="tozero")
+    figure.update_yaxes(title="removed, of what any split needs [%]", rangemode="tozero")
     tokens = [token_name(token) for token in TOKENS]
     labels = [token.replace(" ", "<br>") for token in tokens]  # a phone is narrow
     figure.update_xaxes(title={"text": "what the weights write", "standoff": 5}, tickangle=0)

@@ -29,9 +29,10 @@ WHAT = {
 
 
 def published_controls(experiment: str) -> pd.DataFrame:
-    """What ``python -m benchmarks.controls`` measured on the published runs of one experiment."""
+    """What ``python -m benchmarks.controls`` measured on an experiment's published runs; ``attrs`` has the draws."""
     about = json.loads((results_folder() / "controls.json").read_text(encoding="utf8"))
     rows = pd.DataFrame(about["rows"])
+    rows.attrs["draws"] = about["provenance"]["draws"]
     return rows[rows["experiment"] == experiment]
 
 
