@@ -53,7 +53,7 @@ class MaskedModel(nn.Module):
     are all its parameters and buffers by name: [K, ...] where they are masked, else [1, ...]. Inputs and outputs are
     those of ``forward`` for the whole batch; the first B / K rows go under the first set, and so on. At the first batch
     its outputs, not its gradients, are compared with those of the slices. Its dead weights stay in training.
-    :class:`modules_lib.seq2seq.EncoderDecoder` is an example.
+    ``modules_lib.seq2seq.EncoderDecoder`` is an example.
 
     Args:
         model: any torch module.
