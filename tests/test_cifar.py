@@ -223,6 +223,7 @@ def test_figures_draw_what_was_measured(made):
     for draw in (figures.reference, figures.change, figures.changes, figures.taken_for, figures.drops, figures.removed):
         for sides in ((published, run), (published, {}), ({}, run)):
             assert draw(*sides).data
+    assert not figures.taken_for(published, {}).layout.updatemenus  # nothing to choose
     by_class = figures.removed(published, {}).data[0]
     assert tuple(by_class.x) == (*CLASSES, "again") and by_class.y[-1] == pytest.approx(2, rel=0.01)
     figure = figures.change(published, run)

@@ -80,7 +80,7 @@ def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
 def taken_for(published: Results, run: Results) -> go.Figure:
     """What the images of each class (rows) are taken for more or less often when its weights are gone, in points.
 
-    A menu chooses published results or the run, and between the betas that these have.
+    A menu chooses published results or the run, and between the betas that these have, where there is a choice.
     """
     choices: list[tuple] = []
     for kind, frame in both("cifar10", published, run):
@@ -95,7 +95,8 @@ def taken_for(published: Results, run: Results) -> go.Figure:
             choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), coloraxis="coloraxis"))
-    layout = {"coloraxis": _changes(), "updatemenus": [_menu(choices)], "title": _title(choices)}
+    menus = [_menu(choices)] if len(choices) > 1 else []
+    layout = {"coloraxis": _changes(), "updatemenus": menus, "title": _title(choices)}
     return _square(figure, "class whose weights are gone", **layout)
 
 
