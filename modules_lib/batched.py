@@ -10,6 +10,7 @@ after it is made, and a block of gradients is summed up over the samples right a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from modules_lib.fused import maybe_fused
 from modules_lib.living import Grid
 from modules_lib.samplers import GumbelSigmoid, Sampler
-from modules_lib.sampling import draw_masked, piece
+from modules_lib.sampling import draw_masked, flatten, piece, unflatten
 
 # Masked weights of all samples in a block. 8 MB of bfloat16; a core's share of the last cache is some megabytes.
 BLOCK = 4_000_000
@@ -104,6 +105,28 @@ class _Open(torch.autograd.Function):
     def backward(ctx: Any, *_: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
         gradients, sampler = ctx.draw.take_gradients(), ctx.draw.sampler
         return gradients.get(sampler.logit_gradient), gradients.get(sampler.weight_gradient), None, None
+
+
+class _Masked(torch.autograd.Function):
+    """A placeholder -> the masked weights in its place, [K, ...]; their gradients go to the draw."""
+
+    @staticmethod
+    def forward(ctx: Any, placeholder: Tensor, draw: Draw, start: int) -> Tensor:
+        ctx.draw, ctx.start = draw, start
+        return unflatten(draw.masked(start, placeholder.numel()), placeholder.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None]:
+        ctx.draw.add_gradient(ctx.start, flatten(grad, several=1))
+        return None, None, None
+
+
+def masked_weights(draw: Draw, shapes: list[torch.Size]) -> list[Tensor]:
+    """Every parameter under all samples, [K, ...] each, for models that run K sets of weights themselves."""
+    starts = itertools.accumulate((shape.numel() for shape in shapes[:-1]), initial=0)
+    placeholders = _Open.apply(draw.logits, draw.weights, draw, shapes)
+    return [_Masked.apply(own, draw, start) for own, start in zip(placeholders, starts, strict=True)]
 
 
 class _MaskedLinear(torch.autograd.Function):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from modules_lib.batched import BatchedLinear, CannotBatchError, Draw
+from modules_lib.batched import BatchedLinear, CannotBatchError, Draw, masked_weights
 from modules_lib.checks import check_count, check_initialized, check_one_type
 from modules_lib.living import WORTH, WORTH_COMPILING, Grid, grids_at, positions_of
 from modules_lib.masks import Masks
@@ -19,7 +19,7 @@ from modules_lib.noise import mask_keys
 from modules_lib.precision import product_type
 from modules_lib.recurrent import recurrence_with_gradient
 from modules_lib.samplers import Sampler, sampler_of
-from modules_lib.sampling import flatten, mask_weights, stacked_masked_weights, unflatten
+from modules_lib.sampling import flatten, mask_weights, unflatten
 from modules_lib.trees import agree, batch_size, join, map_tensors, random_like, slices, to_float32
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
@@ -176,8 +176,7 @@ class MaskedModel(nn.Module):
 
     def _by_model(self, forward_samples: Callable[..., Any], draw: Draw, arguments: Any) -> Any:
         """One pass of a model that runs K sets of weights itself."""
-        how = draw.samples, list(self.shapes.values()), draw.fuse, draw.sampler
-        masked = stacked_masked_weights(draw.logits, draw.weights, draw.keys, *how)
+        masked = masked_weights(draw, list(self.shapes.values()))
         shared = {name: value.unsqueeze(0) for name, value in self._frozen().items()}
         inputs, named = arguments
         with recurrence_with_gradient(self.model):

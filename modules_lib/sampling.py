@@ -5,7 +5,6 @@ distribution with one uniform number a weight and sample instead of two and with
 the backward pass makes it again from its keys (:mod:`modules_lib.noise`).
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,13 +26,17 @@ def straight_through(samples: Tensor) -> Tensor:
     return ((samples > 0.5).to(samples.dtype) - samples).detach() + samples
 
 
-def flatten(tensor: Tensor) -> Tensor:
-    """A parameter or its gradient as a vector. Kernels of convolutions lie channels last, where they are fastest."""
-    return (tensor.movedim(1, -1) if tensor.dim() > 3 else tensor).reshape(-1)
+def flatten(tensor: Tensor, several: int = 0) -> Tensor:
+    """A parameter or its gradient as a vector. Kernels of convolutions lie channels last, where they are fastest.
+
+    Args:
+        several: 1 for K of them, [K, ...] -> [K, N].
+    """
+    return (tensor.movedim(several + 1, -1) if tensor.dim() > several + 3 else tensor).flatten(several)
 
 
 def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of :func:`flatten`, of one vector or of several, [..., N]; a view."""
+    """The inverse of :func:`flatten`, of one vector or of K, a view."""
     several = flat.shape[:-1]
     if len(shape) > 3:
         return flat.view(*several, shape[0], *shape[2:], shape[1]).movedim(-1, len(several) + 1)
@@ -81,33 +84,20 @@ class _MaskWeights(torch.autograd.Function):
         fuse: bool,
         sampler: type[Sampler],
         positions: Tensor | None,
-        stacked: bool,
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, weights, keys, positions)
-        ctx.samples, ctx.shapes, ctx.fuse, ctx.sampler, ctx.stacked = samples, shapes, fuse, sampler, stacked
-        sizes = [shape.numel() for shape in shapes]
-        if stacked:  # each parameter contiguous, which products want
-            starts = itertools.accumulate(sizes[:-1], initial=0)
-            common = fuse, sampler, positions
-            drawn = [
-                draw_masked(logits, weights, keys, samples, start, size, *common)
-                for start, size in zip(starts, sizes, strict=True)
-            ]
-            return tuple(unflatten(own, shape) for own, shape in zip(drawn, shapes, strict=True))
+        ctx.samples, ctx.shapes, ctx.fuse, ctx.sampler = samples, shapes, fuse, sampler
         out = draw_masked(logits, weights, keys, samples, 0, len(logits), fuse, sampler, positions)  # [K, N]
-        pieces = out.split(sizes, 1)
+        pieces = out.split([shape.numel() for shape in shapes], 1)
         # One output for each parameter and sample: their gradients then come as they are, without being put together.
         return tuple(unflatten(pieces[i][k], shape) for k in range(samples) for i, shape in enumerate(shapes))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if ctx.stacked:  # as if one sample after another
-            rows = [[None] * ctx.samples if grad is None else grad.unbind() for grad in grads]
-            grads = tuple(row[k] for k in range(ctx.samples) for row in rows)
         to_logits = _gathered(ctx, ctx.sampler.logit_gradient, grads) if ctx.needs_input_grad[0] else None
         to_weights = _gathered(ctx, ctx.sampler.weight_gradient, grads) if ctx.needs_input_grad[1] else None
-        return to_logits, to_weights, *[None] * 7
+        return to_logits, to_weights, None, None, None, None, None, None
 
 
 def _gathered(ctx: Any, function: Callable[..., None], grads: tuple[Tensor | None, ...]) -> Tensor:
@@ -150,18 +140,5 @@ def mask_weights(
         for each sample, w * m in the parameters' shapes, with straight-through gradients for logits and weights.
     """
     shapes = list(shapes) if shapes is not None else [logits.shape]
-    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler, positions, False)
+    flat = _MaskWeights.apply(logits, weights, keys, samples, shapes, fuse, sampler, positions)
     return [list(flat[k * len(shapes) : (k + 1) * len(shapes)]) for k in range(samples)]
-
-
-def stacked_masked_weights(
-    logits: Tensor,
-    weights: Tensor,
-    keys: Tensor,
-    samples: int,
-    shapes: Sequence[torch.Size],
-    fuse: bool = False,
-    sampler: type[Sampler] = GumbelSigmoid,
-) -> list[Tensor]:
-    """:func:`mask_weights`, with all samples of a parameter in one tensor: [K, ...] in the parameters' shapes."""
-    return list(_MaskWeights.apply(logits, weights, keys, samples, list(shapes), fuse, sampler, None, True))
