@@ -117,43 +117,29 @@ class EncoderDecoder(nn.Module):
         fed = []
         for n in counts:
             fed.append(token[:, :n])
-            x = embedded(weights["tokens.weight"], fed[-1])
-            for i, layer in enumerate(layers):
-                x = layer.step(x if i == 0 else self.dropout(x))
-            token = self._scores(weights, x).argmax(1)
+            token = self._next(weights, layers, fed[-1])
         return torch.cat(fed, 1)
 
-    def read(self, words: Tensor) -> State:
-        """int64 [B, W] -> the encoder's state after each sequence, [layers, B, state] twice."""
-        states = self._read(self._own_weights(), words, torch.arange(len(words), device=words.device)[None])
-        hidden, cells = zip(*states, strict=True)
-        return torch.cat(hidden).mT.contiguous(), torch.cat(cells).mT.contiguous()
-
-    def _next(self, token: Tensor, state: State) -> tuple[Tensor, State]:
-        """[b] -> the most likely next token [b], and the state after it.
-
-        One step, cell by cell: nn.LSTM prepares its weights anew in every call, which takes longer than the step.
-        """
-        outputs = self.tokens(token)  # [b, embedding]
-        hidden, cells = [], []
-        for layer, weights in enumerate(self.decoder.all_weights):
-            below = outputs if layer == 0 else self.dropout(outputs)
-            outputs, cell = torch.lstm_cell(below, [state[0][layer], state[1][layer]], *weights)  # [b, state]
-            hidden.append(outputs)
-            cells.append(cell)
-        return self.output(self.dropout(outputs)).argmax(-1), (torch.stack(hidden), torch.stack(cells))
+    def _next(self, weights: Weights, layers: list[Layer], token: Tensor) -> Tensor:
+        """int64 [K, n] -> the most likely next token [K, n], after a step of each layer."""
+        x = embedded(weights["tokens.weight"], token)
+        for i, layer in enumerate(layers):
+            x = layer.step(x if i == 0 else self.dropout(x))
+        return self._scores(weights, x).argmax(1)
 
     @torch.no_grad()
     def write(self, words: Tensor, most: int) -> Tensor:
         """Greedy decoding: int64 [B, W] -> [B, most], ``end`` included where it comes in time, then -1."""
-        answers = words.new_full((len(words), most), -1)
-        rows, state = torch.arange(len(words), device=words.device), self.read(words)
-        token = torch.full_like(rows, self.end)
+        answers, weights = words.new_full((len(words), most), -1), self._own_weights()
+        rows = torch.arange(len(words), device=words.device)
+        token, states = torch.full_like(rows, self.end), self._read(weights, words, rows[None])
         for step in range(most):
-            token, state = self._next(token, state)
+            layers = self._layers("decoder", weights, states)
+            [token] = self._next(weights, layers, token[None])  # [n]
             answers[rows, step] = token
             going = token != self.end
             if not going.any():
                 break
-            rows, token, state = rows[going], token[going], (state[0][:, going], state[1][:, going])
+            rows, token = rows[going], token[going]
+            states = [(layer.h[-1][..., going], layer.c[-1][..., going]) for layer in layers]  # [1, state, n] twice
         return answers
