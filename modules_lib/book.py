@@ -84,6 +84,14 @@ def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdo
     return Markdown("\n".join(head + rows) if rows else "Every setting is the paper's.")
 
 
+def alpha_beside_papers(ours: Config, papers: Config) -> Markdown:
+    """How much higher our price of a weight is than the paper's where beta is the same and batches are smaller."""
+    times = f"{ours.alpha / papers.alpha:g}"
+    return Markdown(
+        f"Beta is the paper's, but alpha = beta / batch is {times} times the paper's, since batches are smaller."
+    )
+
+
 def choice_table(choice: Choice) -> Markdown:
     """The alphas that :func:`~modules_lib.choosing.choose_alpha` tried, and what came of them."""
     lines = ["| alpha | accuracy | kept | steps | |", "|---|---:|---:|---:|---|"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from modules_lib.data import files, scan
-from modules_lib.data.scan import ACTIONS, Scan, commands, interpret, split
+from modules_lib.data.scan import ACTIONS, Scan, commands, interpret, split, token_name
 from modules_lib.experiments import preset
 from modules_lib.experiments.scan import OUTPUT, TOKENS, removed_by_token
 from modules_lib.figures import scan as figures
@@ -122,7 +122,7 @@ def test_figures_draw_what_was_measured(made):
         index="stage", columns="task", values="value"
     )
     jump = next(bar for bar in bars if bar.name == SPLITS["add-jump"])
-    assert list(jump.x) == [figures.token_name(token) for token in TOKENS]
+    assert list(jump.x) == [token_name(token) for token in TOKENS]
     expected = 100 * (1 - needed.loc["add-jump", "I_JUMP"] / needed.loc["any split", "I_JUMP"])
     assert jump.y[TOKENS.index("I_JUMP")] == pytest.approx(expected)
 

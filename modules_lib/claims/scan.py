@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from modules_lib.claims.statement import Statement
+from modules_lib.data.scan import token_name
 from modules_lib.measures import SPLITS, outcome, removed_for_token
 
 MUCH, LITTLE = 0.20, 0.10  # of exact matches, lost
@@ -27,7 +28,7 @@ def jump_loses_its_output_weights(results: dict[str, pd.DataFrame]) -> list[Stat
     """Figure 4b: of the output weights that some split needs, those that the add-jump mask removes."""
     removed = removed_for_token(results["scan"], "add-jump")  # seeds x tokens
     others = removed.drop(columns=JUMP).max(axis=1, skipna=False)
-    more, name = removed[JUMP] - others, JUMP.removeprefix("I_")
+    more, name = removed[JUMP] - others, token_name(JUMP)
     return [
         Statement(f"of {name}'s output weights, more than {MOST:.0%} are removed", removed[JUMP], removed[JUMP] - MOST),
         Statement(f"{name} loses a larger part than any other token, difference above 0", more, more, "points"),

@@ -225,6 +225,11 @@ def answers(model: EncoderDecoder, data: Scan, batch: int = 1024) -> Tensor:
     return torch.cat([model.write(part, MOST_ACTIONS + 1) for part in data.commands.split(batch)])
 
 
+def token_name(token: str) -> str:
+    """``I_TURN_LEFT`` -> ``TURN LEFT``."""
+    return token.removeprefix("I_").replace("_", " ")
+
+
 def spell(answer: Tensor) -> list[str]:
     """One answer's actions as words, without its end."""
     return [ACTIONS[token] for token in answer.tolist() if 0 <= token != END]

@@ -40,7 +40,7 @@ def reference(published: Results, run: Results) -> go.Figure:
         (name, {key: [v] for key, v in _cells(m).items()}, {"title.text": name}) for name, m in panels
     ]
     axis = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "showscale": False}
-    return _square(figure, coloraxis=axis, updatemenus=[_menu(choices)], title=_title(choices))
+    return _square(figure, coloraxis=axis, **_chosen(choices))
 
 
 def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
@@ -55,7 +55,7 @@ def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
             choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis"))
-    return _square(figure, coloraxis=_changes(), updatemenus=[_menu(choices)], title=_title(choices))
+    return _square(figure, coloraxis=_changes(), **_chosen(choices))
 
 
 def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
@@ -95,9 +95,7 @@ def taken_for(published: Results, run: Results) -> go.Figure:
             choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), coloraxis="coloraxis"))
-    menus = [_menu(choices)] if len(choices) > 1 else []
-    layout = {"coloraxis": _changes(), "updatemenus": menus, "title": _title(choices)}
-    return _square(figure, "class whose weights are gone", **layout)
+    return _square(figure, "class whose weights are gone", coloraxis=_changes(), **_chosen(choices))
 
 
 def drops(published: Results, run: Results) -> go.Figure:
@@ -176,13 +174,11 @@ def _said(name: str, other: str, mean: float, spread: float, was: float | None, 
     return f"{name} taken for {other}:<br>{was:.1f} % before, {now:.1f} % after<br>{plus_minus(mean, spread)} points"
 
 
-def _menu(choices: list[tuple]) -> dict:
-    return buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
-
-
-def _title(choices: list[tuple]) -> dict:
-    """What is shown first; menus change it along with what they show."""
-    return {"text": choices[0][2]["title.text"], "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
+def _chosen(choices: list[tuple]) -> dict:
+    """A menu where there is a choice, and what is shown first as the title, which a menu changes along."""
+    menu = buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
+    shown = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
+    return {"updatemenus": [menu] if len(choices) > 1 else [], "title": shown}
 
 
 def _changes() -> dict:

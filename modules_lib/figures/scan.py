@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from modules_lib.data.scan import TRAIN_ACTIONS
+from modules_lib.data.scan import TRAIN_ACTIONS, token_name
 from modules_lib.experiments.scan import OUTPUT, TOKENS
 from modules_lib.figures.bars import GROUPS, PUBLISHED, RUN, bar_or_diamond, both, one_legend_entry_each
 from modules_lib.figures.theme import AMBER, COLOURS, GREEN, GREY, Results, buttons, style
@@ -139,11 +139,6 @@ def output_map(masks: Mapping[str, Masks], first: str = "add-jump") -> go.Figure
     margin = {"l": 130, "r": 20, "t": 90, "b": 60}
     title = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.97, "yanchor": "top", "font": {"size": 13}}
     return style(figure, 400, updatemenus=[buttons(choices, y=1.04)], margin=margin, title=title)
-
-
-def token_name(token: str) -> str:
-    """``I_TURN_LEFT`` -> ``TURN LEFT``."""
-    return token.removeprefix("I_").replace("_", " ")
 
 
 def _words(kinds: np.ndarray) -> list[list[str]]:
