@@ -2,14 +2,14 @@
 
 A batch costs its tokens rather than its longest sequence: sequences that have ended leave it. All tokens go through a
 layer's input weights in one product, and all gradients of its weights come from one; only the state goes step by step.
-Tokens are the columns: weights then are the left factor of every product, which bfloat16 units need not rearrange.
+Tokens are rows, so that a step's are one piece of memory, which nothing has to copy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from modules_lib import cell
+
 State = tuple[Tensor, Tensor]  # hidden and cell state
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
 class Packing:
@@ -63,68 +63,69 @@ class Packing:
         return self._starts[steps] + self._rank[rows]
 
     def unpack(self, packed: Tensor, chosen: Tensor) -> Tensor:
-        """[K, C, N] -> [tokens, C]: the chosen tokens, bool [B, T], one sequence after another."""
+        """[K, N, C] -> [tokens, C]: the chosen tokens, bool [B, T], one sequence after another."""
         rows, steps = chosen.nonzero(as_tuple=True)
-        return packed[rows // self.order.shape[1], :, self.at(rows, steps)]
+        return packed[rows // self.order.shape[1], self.at(rows, steps)]
 
 
 def embedded(table: Tensor, tokens: Tensor) -> Tensor:
-    """[K or 1, V, E], int64 [K, n] -> [K, E, n]"""
+    """[K or 1, V, E], int64 [K, n] -> [K, n, E]"""
     if len(table) == 1:
-        return F.embedding(tokens, table[0]).mT
+        return F.embedding(tokens, table[0])
     first = torch.arange(len(table), device=tokens.device)[:, None] * table.shape[1]
-    return F.embedding(tokens + first, table.flatten(0, 1)).mT
+    return F.embedding(tokens + first, table.flatten(0, 1))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """[K, in, n], [K or 1, out, in], [K or 1, out] -> [K, out, n]"""
-    return torch.baddbmm(bias.unsqueeze(2), weight.expand(len(x), -1, -1), x)
+    """[K, n, in], [K or 1, out, in], [K or 1, out] -> [K, n, out]"""
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.expand(len(x), -1, -1).mT)
 
 
 class Layer:
-    """One layer of an LSTM, K of them at once, and the steps that it has taken.
+    """One layer of an LSTM, K of them at once, and the states that it goes through.
 
     Args:
         weights: input weights [K, 4 units, inputs], state weights [K, 4 units, units], and the two biases
             [K, 4 units]; as those of :class:`torch.nn.LSTM`, each for K groups, or 1 where these have the same.
-        state: hidden and cell state before the first step, [K, units, b] each.
+        state: hidden and cell state before the first step, [K, b, units] each.
+        counts: sequences in each step, none more than in the step before.
+
+    Attributes:
+        h, c: hidden and cell state after every token, [K, N, units] each.
     """
 
-    def __init__(self, weights: list[Tensor], state: State):
+    def __init__(self, weights: list[Tensor], state: State, counts: list[int]):
         *weights, h, c = _in_one_type(*weights, *state)
+        self.state = h.contiguous(), c.contiguous()
         self.inputs, self.recurrent = (weight.expand(len(h), -1, -1) for weight in weights[:2])
-        self.bias = (weights[2] + weights[3]).unsqueeze(2)  # [K or 1, 4 units, 1]
-        self.h, self.c = [h], [c]
-        self.gates: list[Tensor] = []  # activated
-        self.squashed: list[Tensor] = []  # tanh of the cell state
+        self.bias = (weights[2] + weights[3]).unsqueeze(1)  # [K or 1, 1, 4 units]
+        groups, _, units = h.shape
+        self.h, self.c = (h.new_empty(groups, sum(counts), units) for _ in range(2))
+        self.gates = h.new_empty(groups, sum(counts), 4 * units)  # activated
+        self.counts, self.taken = counts, 0
+        self._steps = [whole.split(counts, 1) for whole in (self.gates, self.c, self.h)]  # of each the parts
+        self._going = self.state[0][:, : counts[0]].contiguous()  # the hidden state of those that go on
 
     def step(self, x: Tensor) -> Tensor:
-        """[K, inputs, n] -> the hidden state after it, [K, units, n]; without gradient."""
-        return self._step(torch.baddbmm(self.bias, self.inputs, x))
+        """[K, n, inputs] -> the hidden state after it, [K, n, units]; without gradient."""
+        return self._step(torch.bmm(x, self.inputs.mT), self.recurrent.mT)
 
-    def _step(self, gates: Tensor) -> Tensor:
-        """gates: [K, 4 units, n], what the inputs give: input, forget, cell and output gate."""
-        n = gates.shape[2]
-        gates = torch.baddbmm(gates, self.recurrent, self.h[-1][..., :n])
-        i, f, g, o = gates.chunk(4, 1)
-        torch.sigmoid_(gates[:, : 2 * i.shape[1]])
-        torch.tanh_(g)
-        torch.sigmoid_(o)
-        c = torch.addcmul(f * self.c[-1][..., :n], i, g)
-        squashed = c.tanh()
-        self.gates.append(gates)
-        self.c.append(c)
-        self.squashed.append(squashed)
-        self.h.append(o * squashed)
-        return self.h[-1]
+    def _step(self, x: Tensor, recurrent: Tensor) -> Tensor:
+        """x: [K, n, 4 units], what the inputs give to the gates; recurrent: [K, units, 4 units]."""
+        t, self.taken = self.taken, self.taken + 1
+        gates, c, h = (parts[t] for parts in self._steps)
+        following = self.counts[self.taken] if self.taken < len(self.counts) else 0
+        before = _before(t, self.counts, self.state[1], self._steps[1])
+        self._going = cell.forward(x, torch.bmm(self._going, recurrent), self.bias, before, gates, c, h, following)
+        return h
 
-    def run(self, x: Tensor, counts: list[int]) -> State:
-        """[K, inputs, N], packed with these counts -> hidden and cell state after every token, [K, units, N] each.
+    def run(self, x: Tensor) -> State:
+        """[K, N, inputs], packed -> hidden and cell state after every token, [K, N, units] each.
 
         With gradients; where the steps were taken before, one by one, for them alone.
         """
         [x] = _in_one_type(x)
-        return _Run.apply(x, self.h[0], self.c[0], self.inputs, self.recurrent, self.bias, self, counts)
+        return _Run.apply(x, *self.state, self.inputs, self.recurrent, self.bias, self)
 
 
 def _in_one_type(*tensors: Tensor) -> list[Tensor]:
@@ -135,58 +136,49 @@ def _in_one_type(*tensors: Tensor) -> list[Tensor]:
     return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
 
 
+def _before(t: int, counts: list[int], first: Tensor, after: Sequence[Tensor]) -> Tensor:
+    """The states before step t, [K, n, units], of those before the first step and those after each."""
+    return (after[t - 1] if t else first)[:, : counts[t]]
+
+
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        inputs: Tensor,
-        recurrent: Tensor,
-        bias: Tensor,
-        layer: Layer,
-        counts: list[int],
+        ctx: Any, x: Tensor, h: Tensor, c: Tensor, inputs: Tensor, recurrent: Tensor, bias: Tensor, layer: Layer
     ) -> State:
-        if not layer.gates:
-            for gates in torch.baddbmm(bias, inputs, x).split(counts, 2):
-                layer._step(gates)
-        ctx.save_for_backward(x, inputs, recurrent, *layer.gates, *layer.squashed, *layer.h[:-1], *layer.c[:-1])
-        ctx.counts, ctx.bias = counts, bias.shape
+        if not layer.taken:
+            across = recurrent.mT.contiguous()
+            for part in torch.bmm(x, inputs.mT).split(layer.counts, 1):
+                layer._step(part, across)
+        ctx.save_for_backward(x, h, c, inputs, recurrent, layer.gates, layer.h, layer.c)
+        ctx.counts, ctx.bias = layer.counts, bias.shape
         ctx.set_materialize_grads(False)
-        return torch.cat(layer.h[1:], 2), torch.cat(layer.c[1:], 2)
+        return layer.h, layer.c
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        (x, inputs, recurrent, *steps), counts = ctx.saved_tensors, ctx.counts
-        gates, squashed, hs, cs = (steps[i * len(counts) : (i + 1) * len(counts)] for i in range(4))
-        come = [grad.split(counts, 2) if grad is not None else None for grad in grads]
-        dh, dc = (hs[0].new_zeros(*hs[0].shape[:2], counts[-1]) for _ in range(2))
-        dgates, across = [torch.empty_like(step) for step in gates], recurrent.mT.contiguous()
+        (x, h0, c0, inputs, recurrent, gates, h, c), counts = ctx.saved_tensors, ctx.counts
+        d, dh, dc = torch.empty_like(gates), c0[:, :0], torch.zeros_like(c0, dtype=_at_least_float32(c0))
+        gates, cells, dgates = (whole.split(counts, 1) for whole in (gates, c, d))
+        nothing = [None] * len(counts)
+        from_h, from_c = (nothing if grad is None else grad.contiguous().split(counts, 1) for grad in grads)
         for t in reversed(range(len(counts))):
-            n = counts[t]
-            dh, dc = (F.pad(d, (0, n - d.shape[2])) if d.shape[2] < n else d for d in (dh, dc))
-            for d, parts in zip((dh, dc), come, strict=True):
-                if parts is not None:
-                    d += parts[t]
-            i, f, g, o = gates[t].chunk(4, 1)
-            di, df, dg, do = dgates[t].chunk(4, 1)
-            dc += torch.ops.aten.tanh_backward(dh * o, squashed[t])
-            _sigmoid_backward(dh * squashed[t], o, grad_input=do)
-            _sigmoid_backward(dc * g, i, grad_input=di)
-            _sigmoid_backward(dc * cs[t][..., :n], f, grad_input=df)
-            _tanh_backward(dc * i, g, grad_input=dg)
-            dc *= f
-            dh = torch.bmm(across, dgates[t])
-        dstate = (F.pad(d, (0, hs[0].shape[2] - d.shape[2])) for d in (dh, dc))
-        d = torch.cat(dgates, 2)  # [K, 4 units, N]
-        before = torch.cat([h[..., :n] for h, n in zip(hs, counts, strict=True)], 2)  # [K, units, N]
-        dx = torch.bmm(inputs.mT, d) if ctx.needs_input_grad[0] else None
-        dinputs = torch.bmm(d, x.mT) if ctx.needs_input_grad[3] else None
-        drecurrent = torch.bmm(d, before.mT) if ctx.needs_input_grad[4] else None
-        dbias = d.sum(2, keepdim=True).sum_to_size(ctx.bias) if ctx.needs_input_grad[5] else None
-        return dx, *dstate, dinputs, drecurrent, dbias, None, None
+            before, carried = _before(t, counts, c0, cells), dc[:, : counts[t]]
+            packed = cell.backward(gates[t], cells[t], before, from_h[t], from_c[t], dh, carried, dgates[t])
+            dh = torch.bmm(packed, recurrent)  # [K, n, units]
+        hiddens = h.split(counts, 1)
+        before = torch.cat([_before(t, counts, h0, hiddens) for t in range(len(counts))], 1)  # [K, N, units]
+        dh = F.pad(dh, (0, 0, 0, h0.shape[1] - dh.shape[1]))
+        dx = torch.bmm(d, inputs) if ctx.needs_input_grad[0] else None
+        dinputs = torch.bmm(d.mT, x) if ctx.needs_input_grad[3] else None
+        drecurrent = torch.bmm(d.mT, before) if ctx.needs_input_grad[4] else None
+        dbias = d.sum(1, keepdim=True).sum_to_size(ctx.bias) if ctx.needs_input_grad[5] else None
+        return dx, dh, dc.to(c0.dtype), dinputs, drecurrent, dbias, None
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 @contextlib.contextmanager

@@ -69,51 +69,51 @@ class EncoderDecoder(nn.Module):
         """
         groups = max(len(weight) for weight in weights.values())
         packing = Packing((answers >= 0).sum(1), groups)
-        layers = self._layers("decoder", weights, self._read(weights, words, packing.order))
+        layers = self._layers("decoder", weights, self._read(weights, words, packing.order), packing.counts)
         if teach:
             first = torch.full_like(answers[:, :1], self.end)
             fed = packing.pack(torch.cat([first, answers[:, :-1].clamp(min=0)], 1))  # [K, N]
         else:
             fed = self._own_answers(weights, layers, packing.counts)
             if self.dropout.training:  # the choice had its own draw of it
-                layers = self._layers("decoder", weights, [(layer.h[0], layer.c[0]) for layer in layers])
-        outputs, _ = self._run(layers, embedded(weights["tokens.weight"], fed), packing.counts)[-1]
+                layers = self._layers("decoder", weights, [layer.state for layer in layers], packing.counts)
+        outputs, _ = self._run(layers, embedded(weights["tokens.weight"], fed))[-1]
         return packing.unpack(self._scores(weights, outputs), answers >= 0)
 
     def _own_weights(self) -> Weights:
         return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
 
-    def _layers(self, part: str, weights: Weights, states: list[State]) -> list[Layer]:
-        """The encoder or decoder, layer by layer, in these states."""
+    def _layers(self, part: str, weights: Weights, states: list[State], counts: list[int]) -> list[Layer]:
+        """The encoder or decoder, layer by layer, in these states, for steps of so many sequences."""
         names = ((f"{part}.{kind}_l{i}" for kind in KINDS) for i in range(len(states)))
-        return [Layer([weights[name] for name in own], state) for own, state in zip(names, states, strict=True)]
+        return [Layer([weights[name] for name in own], state, counts) for own, state in zip(names, states, strict=True)]
 
-    def _run(self, layers: list[Layer], x: Tensor, counts: list[int]) -> list[State]:
-        """[K, in, N] -> the state of each layer after every token, [K, state, N] twice."""
+    def _run(self, layers: list[Layer], x: Tensor) -> list[State]:
+        """[K, N, in] -> the state of each layer after every token, [K, N, state] twice."""
         states: list[State] = []
         for layer in layers:
-            states.append(layer.run(self.dropout(states[-1][0]) if states else x, counts))
+            states.append(layer.run(self.dropout(states[-1][0]) if states else x))
         return states
 
     def _scores(self, weights: Weights, outputs: Tensor) -> Tensor:
-        """[K, state, n] -> [K, tokens, n]"""
+        """[K, n, state] -> [K, n, tokens]"""
         return linear(self.dropout(outputs), weights["output.weight"], weights["output.bias"])
 
     def _read(self, weights: Weights, words: Tensor, order: Tensor) -> list[State]:
-        """int64 [B, W] -> the state of each layer after the sequences in this order, [K, b]: [K, state, b] twice."""
+        """int64 [B, W] -> the state of each layer after the sequences in this order, [K, b]: [K, b, state] twice."""
         lengths, (groups, size) = (words >= 0).sum(1), order.shape
         packing = Packing(lengths, groups)
-        x = embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, embedding, N]
-        zero = (x.new_zeros(groups, self.encoder.hidden_size, size),) * 2
-        layers = self._layers("encoder", weights, [zero] * self.encoder.num_layers)
-        last = packing.at(order, lengths[order] - 1).unsqueeze(1)  # [K, 1, b]
-        last = last.expand(-1, self.encoder.hidden_size, -1)
-        return [(h.gather(2, last), c.gather(2, last)) for h, c in self._run(layers, x, packing.counts)]
+        x = embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, N, embedding]
+        zero = (x.new_zeros(groups, size, self.encoder.hidden_size),) * 2
+        layers = self._layers("encoder", weights, [zero] * self.encoder.num_layers, packing.counts)
+        last = packing.at(order, lengths[order] - 1).unsqueeze(2)  # [K, b, 1]
+        last = last.expand(-1, -1, self.encoder.hidden_size)
+        return [(h.gather(1, last), c.gather(1, last)) for h, c in self._run(layers, x)]
 
     @torch.no_grad()
     def _own_answers(self, weights: Weights, layers: list[Layer], counts: list[int]) -> Tensor:
         """What the decoder is fed if it is fed its own answers: int64 [K, N]. Gradients do not pass through them."""
-        token = torch.full((len(layers[0].h[0]), counts[0]), self.end, device=layers[0].h[0].device)  # [K, b]
+        token = torch.full((len(layers[0].h), counts[0]), self.end, device=layers[0].h.device)  # [K, b]
         fed = []
         for n in counts:
             fed.append(token[:, :n])
@@ -125,7 +125,7 @@ class EncoderDecoder(nn.Module):
         x = embedded(weights["tokens.weight"], token)
         for i, layer in enumerate(layers):
             x = layer.step(x if i == 0 else self.dropout(x))
-        return self._scores(weights, x).argmax(1)
+        return self._scores(weights, x).argmax(2)
 
     @torch.no_grad()
     def write(self, words: Tensor, most: int) -> Tensor:
@@ -134,12 +134,12 @@ class EncoderDecoder(nn.Module):
         rows = torch.arange(len(words), device=words.device)
         token, states = torch.full_like(rows, self.end), self._read(weights, words, rows[None])
         for step in range(most):
-            layers = self._layers("decoder", weights, states)
+            layers = self._layers("decoder", weights, states, [len(rows)])
             [token] = self._next(weights, layers, token[None])  # [n]
             answers[rows, step] = token
             going = token != self.end
             if not going.any():
                 break
             rows, token = rows[going], token[going]
-            states = [(layer.h[-1][..., going], layer.c[-1][..., going]) for layer in layers]  # [1, state, n] twice
+            states = [(layer.h[:, going], layer.c[:, going]) for layer in layers]  # [1, n, state] twice
         return answers

@@ -31,13 +31,13 @@ def stacked(lstms):
 
 
 def zero_state():
-    return (torch.zeros(GROUPS, UNITS, len(LENGTHS) // GROUPS),) * 2
+    return (torch.zeros(GROUPS, len(LENGTHS) // GROUPS, UNITS),) * 2
 
 
 def packed(x, packing):
-    """[B, T, inputs] -> [K, inputs, N]"""
+    """[B, T, inputs] -> [K, N, inputs]"""
     rows = packing.pack(torch.arange(x.shape[0] * x.shape[1]).view(x.shape[:2]))
-    return x.flatten(0, 1)[rows].mT
+    return x.flatten(0, 1)[rows]
 
 
 def reference(lstms, x):
@@ -54,7 +54,7 @@ def reference(lstms, x):
 
 def test_states_and_gradients_are_those_of_each_sequence_alone(alone, x):
     packing = Packing(LENGTHS, GROUPS)
-    states = Layer(stacked(alone), zero_state()).run(packed(x, packing), packing.counts)
+    states = Layer(stacked(alone), zero_state(), packing.counts).run(packed(x, packing))
     ours, theirs = [packing.unpack(state, EACH) for state in states], reference(alone, x)
     leaves = [x, *(p for lstm in alone for p in lstm.parameters())]
     torch.testing.assert_close(ours, list(theirs))
@@ -64,11 +64,11 @@ def test_states_and_gradients_are_those_of_each_sequence_alone(alone, x):
 
 def test_steps_that_were_taken_before_give_the_same_gradients(alone, x):
     packing = Packing(LENGTHS, GROUPS)
-    at_once, by_steps = (Layer(stacked(alone), zero_state()) for _ in range(2))
+    at_once, by_steps = (Layer(stacked(alone), zero_state(), packing.counts) for _ in range(2))
     with torch.no_grad():
-        for part in packed(x, packing).split(packing.counts, 2):
+        for part in packed(x, packing).split(packing.counts, 1):
             by_steps.step(part)
-    states = [layer.run(packed(x, packing), packing.counts) for layer in (at_once, by_steps)]
+    states = [layer.run(packed(x, packing)) for layer in (at_once, by_steps)]
     torch.testing.assert_close(*states)
     leaves = [x, *(p for lstm in alone for p in lstm.parameters())]
     torch.testing.assert_close(*(torch.autograd.grad(h.square().sum() - c.sum(), leaves) for h, c in states))
@@ -76,12 +76,12 @@ def test_steps_that_were_taken_before_give_the_same_gradients(alone, x):
 
 def test_gradients_reach_the_first_state(alone, x):
     packing = Packing(LENGTHS, GROUPS)
-    state = [torch.randn(GROUPS, UNITS, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    state = [torch.randn(GROUPS, 3, UNITS, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     weights = [w.detach().double() for w in stacked(alone)]
     inputs = packed(x.detach().double(), packing)
 
     def sums(h, c):
-        hidden, cells = Layer(weights, (h, c)).run(inputs, packing.counts)
+        hidden, cells = Layer(weights, (h, c), packing.counts).run(inputs)
         return hidden.square().sum() + cells.sin().sum()
 
     assert torch.autograd.gradcheck(sums, tuple(state))
@@ -92,7 +92,7 @@ def test_groups_may_share_weights_and_gradients_add_up(alone, x):
     one = stacked(alone[:1])
     gradients = []
     for weights in (one, [w.expand(GROUPS, *w.shape[1:]) for w in one]):
-        hidden, _ = Layer(list(weights), zero_state()).run(packed(x, packing), packing.counts)
+        hidden, _ = Layer(list(weights), zero_state(), packing.counts).run(packed(x, packing))
         gradients.append(torch.autograd.grad(packing.unpack(hidden, EACH).sin().sum(), list(alone[0].parameters())))
     torch.testing.assert_close(*gradients)
     expected = torch.autograd.grad(reference([alone[0]] * GROUPS, x)[0].sin().sum(), list(alone[0].parameters()))
@@ -102,7 +102,7 @@ def test_groups_may_share_weights_and_gradients_add_up(alone, x):
 def test_autocast_multiplies_in_its_type_and_gradients_stay_in_float32(alone, x):
     packing = Packing(LENGTHS, GROUPS)
     with torch.autocast("cpu", torch.bfloat16):
-        hidden, _ = Layer(stacked(alone), zero_state()).run(packed(x, packing), packing.counts)
+        hidden, _ = Layer(stacked(alone), zero_state(), packing.counts).run(packed(x, packing))
     assert hidden.dtype == torch.bfloat16
     torch.testing.assert_close(packing.unpack(hidden, EACH).float(), reference(alone, x)[0], rtol=0.05, atol=0.02)
     hidden.float().sum().backward()
@@ -117,9 +117,9 @@ def test_an_empty_sequence_is_refused():
 def test_what_a_layer_keeps_for_the_backward_pass_is_freed_by_it(alone, x):
     """A training loop holds on to the loss until the next one is there; its steps must not stay as long."""
     packing = Packing(LENGTHS, GROUPS)
-    layer = Layer(stacked(alone), zero_state())
-    hidden, _ = layer.run(packed(x, packing), packing.counts)
-    gates, loss = weakref.ref(layer.gates[0]), hidden.sum()
+    layer = Layer(stacked(alone), zero_state(), packing.counts)
+    hidden, _ = layer.run(packed(x, packing))
+    gates, loss = weakref.ref(layer.gates), hidden.sum()
     del layer, hidden
     assert gates() is not None
     loss.backward()
@@ -131,7 +131,7 @@ def test_a_place_for_every_token_and_few_for_none():
     assert packing.counts == [3, 3, 2, 2, 1]  # of [3, 1, 5] and [2, 4, 4], the most in either
     tokens = torch.arange(30).view(6, 5)
     flat = packing.pack(tokens)  # [K, N]
-    assert torch.equal(packing.unpack(flat.unsqueeze(1), EACH).flatten(), tokens[EACH])
+    assert torch.equal(packing.unpack(flat.unsqueeze(2), EACH).flatten(), tokens[EACH])
     assert packing.order.tolist() == [[2, 0, 1], [4, 5, 3]]
 
 
@@ -142,6 +142,6 @@ def test_embeddings_and_linear_layers_of_each_group(tables):
     looked_up = embedded(table, tokens)
     for k in range(GROUPS):
         own = k % tables
-        torch.testing.assert_close(looked_up[k], table[own][tokens[k]].T)
-        expected = nn.functional.linear(looked_up[k].T, weight[own], bias[own]).T
+        torch.testing.assert_close(looked_up[k], table[own][tokens[k]])
+        expected = nn.functional.linear(looked_up[k], weight[own], bias[own])
         torch.testing.assert_close(linear(looked_up, weight, bias)[k], expected)
