@@ -147,8 +147,9 @@ class _Run(torch.autograd.Function):
         ctx: Any, x: Tensor, h: Tensor, c: Tensor, inputs: Tensor, recurrent: Tensor, bias: Tensor, layer: Layer
     ) -> State:
         if not layer.taken:
+            torch.bmm(x, inputs.mT, out=layer.gates)
             across = recurrent.mT.contiguous()
-            for part in torch.bmm(x, inputs.mT).split(layer.counts, 1):
+            for part in layer._steps[0]:
                 layer._step(part, across)
         ctx.save_for_backward(x, h, c, inputs, recurrent, layer.gates, layer.h, layer.c)
         ctx.counts, ctx.bias = layer.counts, bias.shape
