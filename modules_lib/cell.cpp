@@ -30,7 +30,7 @@ inline void write(bfloat16& to, float x) {  // to the nearest, ties to even
 
 // The exponential as 2^n times a polynomial of what is left (Cephes, expf): within two units of the last place.
 inline float exponential(float x) {
-    x = std::min(std::max(x, -43.0f), 43.0f);  // where a sigmoid is 2e-19; two such factors are still finite
+    x = std::min(std::max(x, -87.0f), 87.0f);  // the result stays a normal number
     float n = __builtin_rintf(x * 1.44269504f);
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -42,14 +42,8 @@ inline float exponential(float x) {
     return (p * r * r + r + 1.0f) * from_bits(uint32_t(int32_t(n) + 127) << 23);
 }
 
-inline float tanh(float x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
-
-// 1 / a and 1 / b with one division, which takes longer than all else; the product must be finite.
-inline void reciprocals(float& a, float& b) {
-    float both = 1.0f / (a * b), other = b;
-    b = a * both;
-    a = other * both;
-}
+inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+inline float tanh(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
 
 // [K, n, columns], one group behind the other at this distance; null stands for zeros.
 template <class T>
@@ -71,14 +65,8 @@ void forward_row(int64_t units, const T* x, const T* product, const T* bias, con
 #pragma GCC ivdep
     for (int64_t j = 0; j < units; j++) {
         auto sum = [=](int64_t at) { return read(x[at]) + read(product[at]) + read(bias[at]); };
-        // sigmoid(x) = 1 / (1 + exp(-x)) and tanh(x) = 2 sigmoid(2 x) - 1
-        float i = 1.0f + exponential(-sum(j));
-        float f = 1.0f + exponential(-sum(units + j));
-        float g = 1.0f + exponential(-2.0f * sum(2 * units + j));
-        float o = 1.0f + exponential(-sum(3 * units + j));
-        reciprocals(i, f);
-        reciprocals(g, o);
-        g = 2.0f * g - 1.0f;
+        float i = sigmoid(sum(j)), f = sigmoid(sum(units + j));
+        float g = tanh(sum(2 * units + j)), o = sigmoid(sum(3 * units + j));
         float c = f * read(before[j]) + i * g;
         write(gates[j], i);
         write(gates[units + j], f);
@@ -106,9 +94,8 @@ void backward_row(int64_t units, const T* gates, const T* cell, const T* before,
     }
 }
 
-// groups and rows of the step; units; of the next step's rows, which the first of these are
 struct Sizes {
-    int64_t groups, rows, units, next, threads;
+    int64_t groups, rows, units, next, threads;  // next: rows of the next step, the first ones of this
 };
 
 template <class Work>
@@ -117,29 +104,28 @@ void each_row(const Sizes& sizes, Work work) {
     for (int64_t i = 0; i < sizes.groups * sizes.rows; i++) work(i / sizes.rows, i % sizes.rows);
 }
 
+// Arrays are in the order of the arguments of cell.py.
 template <class T>
-void forward(const Sizes& sizes, const Array<T>* arrays) {
+void forward(const Sizes& sizes, const Array<T>* a) {
     each_row(sizes, [=](int64_t k, int64_t n) {
         int64_t units = sizes.units;
-        auto [x, product, bias, before, gates, cell, hidden, packed] = *(const Array<T>(*)[8])arrays;
-        T* h = hidden.row(k, n, units);
-        forward_row<T>(units, x.row(k, n, 4 * units), product.row(k, n, 4 * units), bias.row(k, 0, 0),
-                       before.row(k, n, units), gates.row(k, n, 4 * units), cell.row(k, n, units), h);
-        if (n < sizes.next) std::memcpy(packed.row(k, n, units), h, units * sizeof(T));
+        T* hidden = a[6].row(k, n, units);
+        forward_row<T>(units, a[0].row(k, n, 4 * units), a[1].row(k, n, 4 * units), a[2].row(k, 0, 0),
+                       a[3].row(k, n, units), a[4].row(k, n, 4 * units), a[5].row(k, n, units), hidden);
+        if (n < sizes.next) std::memcpy(a[7].row(k, n, units), hidden, units * sizeof(T));
     });
 }
 
 template <class T>
-void backward(const Sizes& sizes, const Array<T>* arrays) {
+void backward(const Sizes& sizes, const Array<T>* a) {
+    const Array<float> carried{reinterpret_cast<float*>(a[6].data), a[6].group};
     each_row(sizes, [=](int64_t k, int64_t n) {
         int64_t units = sizes.units;
-        auto [gates, cell, before, hidden, cells, product, carry, grad, packed] = *(const Array<T>(*)[9])arrays;
-        T* d = grad.row(k, n, 4 * units);
-        Array<float> carried{reinterpret_cast<float*>(carry.data), carry.group};
-        backward_row<T>(units, gates.row(k, n, 4 * units), cell.row(k, n, units), before.row(k, n, units),
-                        hidden.row(k, n, units), cells.row(k, n, units),
-                        n < sizes.next ? product.row(k, n, units) : nullptr, carried.row(k, n, units), d);
-        std::memcpy(packed.row(k, n, 4 * units), d, 4 * units * sizeof(T));
+        const T* product = n < sizes.next ? a[5].row(k, n, units) : nullptr;
+        T* gates_grad = a[7].row(k, n, 4 * units);
+        backward_row<T>(units, a[0].row(k, n, 4 * units), a[1].row(k, n, units), a[2].row(k, n, units),
+                        a[3].row(k, n, units), a[4].row(k, n, units), product, carried.row(k, n, units), gates_grad);
+        std::memcpy(a[8].row(k, n, 4 * units), gates_grad, 4 * units * sizeof(T));
     });
 }
 
