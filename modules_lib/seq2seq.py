@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from modules_lib.recurrent import Layer, Packing, State, embedded, linear
+from modules_lib.lstm import Layer, State
+from modules_lib.recurrent import Packing, embedded, linear
 
 Weights = dict[str, Tensor]  # of K networks: parameter -> [K, ...], or [1, ...] where all have the same
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from modules_lib.recurrent import Layer, Packing, embedded, linear
+from modules_lib.lstm import Layer
+from modules_lib.recurrent import Packing, embedded, linear
 
 GROUPS, INPUTS, UNITS = 2, 4, 7
 LENGTHS = torch.tensor([3, 1, 5, 2, 4, 4])
