@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from modules_lib import compiled
 
 State = tuple[Tensor, Tensor]  # hidden and cell state
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}  # of the compiled steps
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
 _tanh_backward = torch.ops.aten.tanh_backward
@@ -87,6 +88,17 @@ class Layer:
     @functools.cached_property
     def _laid_out(self) -> list[Tensor]:
         return [_laid_out(weights.mT) for weights in (self.inputs, self.recurrent)]
+
+
+def layers_of(part: str, weights: dict[str, Tensor], states: list[State], counts: list[int]) -> list[Layer]:
+    """The layers of a :class:`torch.nn.LSTM` in these states, for steps of so many sequences.
+
+    Args:
+        part: name of the LSTM, before its parameters' in ``weights``: name -> [K, ...], or [1, ...].
+        states: of each layer.
+    """
+    names = ([f"{part}.{kind}_l{i}" for kind in KINDS] for i in range(len(states)))
+    return [Layer([weights[name] for name in own], state, counts) for own, state in zip(names, states, strict=True)]
 
 
 def _in_one_type(*tensors: Tensor) -> list[Tensor]:

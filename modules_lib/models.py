@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from modules_lib.lstm import layers_of
+from modules_lib.recurrent import linear
+
 
 class FNN(nn.Module):
     """A feedforward network with ReLU between its layers; 2000-2000-2000-2000 in the paper (appendix C)."""
@@ -55,6 +58,25 @@ class RepeatLSTM(nn.Module):
         shown = x.transpose(0, 1).repeat_interleave(self.steps, 0)  # [P * steps, batch, inputs]
         states, _ = self.lstm(shown)  # [P * steps, batch, state]
         return self.output(states[self.steps - 1 :: self.steps]).transpose(0, 1)
+
+    def forward_samples(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        """:meth:`forward` with K sets of weights, each for its part of the batch.
+
+        Args:
+            weights: name -> [K, ...], or [1, ...] where all parts have the same.
+        """
+        if x.dim() == 2:
+            return self.forward_samples(weights, x.unsqueeze(1)).squeeze(1)
+        groups = max(len(weight) for weight in weights.values())
+        shown = x.unflatten(0, (groups, -1)).transpose(1, 2).repeat_interleave(self.steps, 1)
+        _, steps, size, _ = shown.shape  # [K, P * steps, b, inputs]
+        zero = (x.new_zeros(groups, size, self.lstm.hidden_size),) * 2
+        states = shown.flatten(1, 2)  # [K, N, inputs]
+        for layer in layers_of("lstm", weights, [zero] * self.lstm.num_layers, [size] * steps):
+            states, _ = layer.run(states)  # [K, N, state]
+        read = states.unflatten(1, (-1, size))[:, self.steps - 1 :: self.steps]  # [K, P, b, state]
+        outputs = linear(read.flatten(1, 2), weights["output.weight"], weights["output.bias"])
+        return outputs.unflatten(1, (-1, size)).transpose(1, 2).flatten(0, 1)  # [B, P, outputs]
 
 
 class CNN(nn.Module):

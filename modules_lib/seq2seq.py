@@ -8,11 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from modules_lib.lstm import Layer, State
+from modules_lib.lstm import Layer, State, layers_of
 from modules_lib.recurrent import Packing, embedded, linear
 
 Weights = dict[str, Tensor]  # of K networks: parameter -> [K, ...], or [1, ...] where all have the same
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class EncoderDecoder(nn.Module):
@@ -70,24 +69,19 @@ class EncoderDecoder(nn.Module):
         """
         groups = max(len(weight) for weight in weights.values())
         packing = Packing((answers >= 0).sum(1), groups)
-        layers = self._layers("decoder", weights, self._read(weights, words, packing.order), packing.counts)
+        layers = layers_of("decoder", weights, self._read(weights, words, packing.order), packing.counts)
         if teach:
             first = torch.full_like(answers[:, :1], self.end)
             fed = packing.pack(torch.cat([first, answers[:, :-1].clamp(min=0)], 1))  # [K, N]
         else:
             fed = self._own_answers(weights, layers, packing.counts)
             if self.dropout.training:  # the choice had its own draw of it
-                layers = self._layers("decoder", weights, [layer.state for layer in layers], packing.counts)
+                layers = layers_of("decoder", weights, [layer.state for layer in layers], packing.counts)
         outputs, _ = self._run(layers, embedded(weights["tokens.weight"], fed))[-1]
         return packing.unpack(self._scores(weights, outputs), answers >= 0)
 
     def _own_weights(self) -> Weights:
         return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
-
-    def _layers(self, part: str, weights: Weights, states: list[State], counts: list[int]) -> list[Layer]:
-        """The encoder or decoder, layer by layer, in these states, for steps of so many sequences."""
-        names = ((f"{part}.{kind}_l{i}" for kind in KINDS) for i in range(len(states)))
-        return [Layer([weights[name] for name in own], state, counts) for own, state in zip(names, states, strict=True)]
 
     def _run(self, layers: list[Layer], x: Tensor) -> list[State]:
         """[K, N, in] -> the state of each layer after every token, [K, N, state] twice."""
@@ -106,7 +100,7 @@ class EncoderDecoder(nn.Module):
         packing = Packing(lengths, groups)
         x = embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, N, embedding]
         zero = (x.new_zeros(groups, size, self.encoder.hidden_size),) * 2
-        layers = self._layers("encoder", weights, [zero] * self.encoder.num_layers, packing.counts)
+        layers = layers_of("encoder", weights, [zero] * self.encoder.num_layers, packing.counts)
         last = packing.at(order, lengths[order] - 1).unsqueeze(2)  # [K, b, 1]
         last = last.expand(-1, -1, self.encoder.hidden_size)
         return [(h.gather(1, last), c.gather(1, last)) for h, c in self._run(layers, x)]
@@ -135,7 +129,7 @@ class EncoderDecoder(nn.Module):
         rows = torch.arange(len(words), device=words.device)
         token, states = torch.full_like(rows, self.end), self._read(weights, words, rows[None])
         for step in range(most):
-            layers = self._layers("decoder", weights, states, [len(rows)])
+            layers = layers_of("decoder", weights, states, [len(rows)])
             [token] = self._next(weights, layers, token[None])  # [n]
             answers[rows, step] = token
             going = token != self.end

@@ -10,6 +10,7 @@ from modules_lib import Masks
 from modules_lib.experiments import EXPERIMENTS, preset, scale_of
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.experiments.config import SCALES, default_scale
+from modules_lib.masked import MaskedModel
 from modules_lib.models import FNN, RepeatLSTM
 from modules_lib.progress import Progress
 
@@ -86,6 +87,19 @@ def test_networks_have_the_papers_shape():
     x = torch.randn(1, 42)
     states, _ = lstm.lstm(torch.stack([x, x, x]))
     torch.testing.assert_close(lstm(x), lstm.output(states[2]))
+
+
+@pytest.mark.parametrize("where", [None, lambda name: True], ids=["weights", "biases too"])
+@pytest.mark.parametrize("shape", [(12, 10), (12, 2, 10)], ids=["at once", "presentations"])
+def test_an_lstm_runs_all_mask_samples_at_once(shape, where):
+    model, x, found = RepeatLSTM(10, 8, 6), torch.randn(shape), []
+    for batched in (None, False):
+        masked = MaskedModel(model, 4, batched=batched, where=where)
+        scores = masked(x)
+        scores.square().sum().backward()
+        found.append((scores, masked.logits.grad))
+        assert masked.batched is (batched is None)
+    torch.testing.assert_close(*found)
 
 
 @pytest.fixture(scope="module", params=["fnn", "lstm"])
