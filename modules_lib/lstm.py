@@ -36,6 +36,9 @@ class Layer:
         state: hidden and cell state before the first step, [K, b, units] each.
         counts: sequences in each step, none more than in the step before; N in all.
 
+    Raises:
+        ValueError: sizes or types do not fit together; also in :meth:`step` and :meth:`run`.
+
     Attributes:
         gates: input, forget, cell and output gate of every token, activated, [K, N, 4 units].
         h, c: hidden and cell state after every token, [K, N, units] each.
@@ -46,7 +49,13 @@ class Layer:
         self.state = h.contiguous(), c.contiguous()
         self.inputs, self.recurrent = (weight.expand(len(h), -1, -1) for weight in weights[:2])
         self.bias = (weights[2] + weights[3]).unsqueeze(1)  # [K or 1, 1, 4 units]
-        groups, _, units = h.shape
+        groups, size, units = h.shape
+        _check("cell states", c, h, size, units)
+        _check("input weights", self.inputs, h, 4 * units, self.inputs.shape[2])
+        _check("state weights", self.recurrent, h, 4 * units, units)
+        _check("biases", self.bias.expand(groups, -1, -1), h, 1, 4 * units)
+        if sorted(counts, reverse=True) != counts or counts[0] > size:
+            raise ValueError(f"The steps have {counts} of {size} sequences; none may have more than the step before.")
         self.gates = h.new_empty(groups, sum(counts), 4 * units)
         self.h, self.c = (h.new_empty(groups, sum(counts), units) for _ in range(2))
         self.counts, self.taken = counts, 0
@@ -66,6 +75,7 @@ class Layer:
         return _Run.apply(x, *self.state, self.inputs, self.recurrent, self.bias, self)
 
     def _take(self, x: Tensor, steps: Sequence[int]) -> None:
+        _check("inputs", x, self.h, sum(self.counts[t] for t in steps), self.inputs.shape[2])
         self.taken = steps[-1] + 1
         arrays = (self.bias, *self.state, self.gates, self.h, self.c)
         if forward := _compiled("forward", self.h, x.shape[2]):
@@ -107,6 +117,15 @@ def _in_one_type(*tensors: Tensor) -> list[Tensor]:
     if not torch.is_autocast_enabled(kind):
         return list(tensors)
     return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
+
+
+def _check(what: str, tensor: Tensor, states: Tensor, *sizes: int) -> None:
+    """Whether a tensor of the layer has as many groups as its states, then these sizes, and their type."""
+    needed = (len(states), *sizes)
+    if tuple(tensor.shape) != needed or tensor.dtype != states.dtype:
+        raise ValueError(
+            f"The {what} are {tensor.dtype} of {tuple(tensor.shape)}; the layer needs {states.dtype} of {needed}."
+        )
 
 
 def _before(t: int, counts: list[int], first: Tensor, after: Sequence[Tensor]) -> Tensor:

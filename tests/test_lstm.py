@@ -88,6 +88,32 @@ def test_odd_sizes_are_no_exception(uncompiled, dtype):
             assert (one - other).abs().max() <= 0.02 * other.abs().max()
 
 
+@pytest.mark.parametrize(
+    ("place", "wrong", "message"),
+    [
+        (0, torch.zeros(GROUPS, 4 * UNITS + 1, INPUTS), "input weights are .* of .3, 153, 6.; the layer needs .*152"),
+        (1, torch.zeros(GROUPS + 1, 4 * UNITS, UNITS), "expand"),
+        (2, torch.zeros(GROUPS, 4 * UNITS, dtype=torch.float64), "biases are torch.float64"),
+        (5, torch.zeros(GROUPS, COUNTS[0] - 1, UNITS), "cell states are"),
+        (6, torch.zeros(GROUPS, sum(COUNTS) - 1, INPUTS), "inputs are .*152, 6.; the layer needs .*153, 6"),
+        (6, torch.zeros(GROUPS, sum(COUNTS), INPUTS).bfloat16(), "inputs are torch.bfloat16"),
+    ],
+)
+def test_what_does_not_fit_together_is_an_error(place, wrong, message):
+    """Compiled steps would read what is not there."""
+    _, leaves = layer(torch.float32)
+    leaves[place] = wrong
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        lstm.Layer(leaves[:4], tuple(leaves[4:6]), COUNTS).run(leaves[6])
+
+
+def test_steps_that_grow_are_an_error():
+    _, leaves = layer(torch.float32)
+    for counts in ([1, 2], [COUNTS[0] + 1]):
+        with pytest.raises(ValueError, match="none may have more than the step before"):
+            lstm.Layer(leaves[:4], tuple(leaves[4:6]), counts)
+
+
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_threads_do_not_change_a_bit(dtype):
