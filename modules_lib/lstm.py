@@ -63,6 +63,7 @@ class Layer:
 
     def step(self, x: Tensor) -> Tensor:
         """[K, n, inputs] -> the hidden state after it, [K, n, units]; without gradient."""
+        [x] = _in_one_type(x)
         self._take(x, [self.taken])
         return self._steps[1][self.taken - 1]
 

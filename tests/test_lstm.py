@@ -78,6 +78,17 @@ def test_compiled_steps_are_those_of_torch(uncompiled, choice, dtype, away):
         assert (one - other).abs().max() <= away * other.abs().max()
 
 
+def test_under_autocast_steps_are_those_of_a_run():
+    """The type of the layer is autocast's, whatever its inputs have."""
+    _, leaves = layer(torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        at_once, by_steps = (lstm.Layer(leaves[:4], tuple(leaves[4:6]), COUNTS) for _ in range(2))
+        h, _ = at_once.run(leaves[6])
+        states = [by_steps.step(part) for part in leaves[6].split(COUNTS, 1)]
+    assert h.dtype == torch.bfloat16
+    torch.testing.assert_close(torch.cat(states, 1), h, rtol=0, atol=0.02)
+
+
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_odd_sizes_are_no_exception(uncompiled, dtype):
