@@ -261,9 +261,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--rounds", type=int, default=25, help="turns of each model (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="at most this long a model (%(default)s)")
-    parser.add_argument("--publish", action="store_true", help="write results/bench.json, which the book shows")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write results/bench.json, which the book shows; with --only, its rows alone",
+    )
     parser.add_argument("--only", default="", help="models whose name contains this")
     args = parser.parse_args()
+    target, machine = results_folder() / "bench.json" if args.publish else RESULT, provenance_of_machine()
+    stay = published_on(machine, target) if args.publish and args.only else []
     rows = []
     if not args.json:
         print("".join(f"{title:>9}" if i > 1 else f"{title:<24}" for i, title in enumerate(TITLES)))
@@ -273,10 +279,19 @@ def main() -> None:
                 continue
             rows.append(bench(number, precision, args.rounds, args.seconds))
             print(json.dumps(rows[-1]) if args.json else line(rows[-1]), flush=True)
-    target = results_folder() / "bench.json" if args.publish else RESULT
-    target.write_text(json.dumps({"machine": provenance_of_machine(), "rows": rows}, indent=1) + "\n")
+    new = {(row["model"], row["precision"]): row for row in rows}
+    rows = [new.get((row["model"], row["precision"]), row) for row in stay] or rows
+    target.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     if not args.json:
         print(f"\nmilliseconds a step, medians; peak in MB; written to {target}")
+
+
+def published_on(machine: dict, target: Path) -> list[dict]:
+    """The published rows, if they are of this machine: others cannot stand beside new ones."""
+    published = json.loads(target.read_text())
+    if published["machine"] != machine:
+        raise SystemExit(f"{target} was measured on {published['machine']}: publish all rows here, without --only.")
+    return published["rows"]
 
 
 def line(row: dict) -> str:
