@@ -23,7 +23,7 @@ MACHINES = {  # torch's names for what a processor can do
     "AVX2": "-mavx2 -mfma",
 }
 TORCH = Path(torch.__file__).with_name("lib")
-LINKED = f"-L{TORCH} -Wl,-rpath,{TORCH} -ltorch_cpu"
+LINKED = [f"-L{TORCH}", f"-Wl,-rpath,{TORCH}", "-ltorch_cpu"]  # a list: the path may have spaces
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def library(name: str, what: str) -> ctypes.CDLL | None:
     source = Path(__file__).with_name(f"{name}.cpp")
     machine = MACHINES.get(torch.backends.cpu.get_cpu_capability(), "")
     command = [*shlex.split(os.environ.get("CXX", "c++")), *f"{FLAGS} {THREADS} {machine}".split(), str(source)]
-    command += LINKED.split()
+    command += LINKED
     version = hashlib.sha256(repr((source.read_text(), command, torch.__version__)).encode()).hexdigest()[:16]
     try:
         path = user_cache_path("modules_lib", ensure_exists=True) / f"{name}-{version}.so"
