@@ -26,19 +26,29 @@ Scale = Literal["smoke", "laptop", "paper"]
 
 def _options() -> list[tuple[str, Any, Any]]:
     """Every setting of any experiment as a dataclass field that is None unless it is given."""
-    found: dict[str, tuple[Any, str]] = {}
-    for config in {type(scales["paper"]) for scales in EXPERIMENTS.values()}:
-        types = typing.get_type_hints(config)
+    types: dict[str, Any] = {}
+    said: dict[str, dict[str, str]] = {}  # setting -> a description of it -> the first family of experiments with it
+    for experiment, scales in EXPERIMENTS.items():
+        config = type(scales["paper"])
+        types = typing.get_type_hints(config) | types
+        described = {}  # a subclass says over again what differs from its base
         for kind in reversed(config.__mro__):
             for text in docstring_parser.parse(kind.__dict__.get("__doc__") or "").params:
-                if text.arg_name in types:
-                    found[text.arg_name] = (types[text.arg_name], text.description or "")
-    fixed = {"network", "size"}  # part of the experiment's name
+                described[text.arg_name] = " ".join((text.description or "").split())
+        for name, description in described.items():
+            said.setdefault(name, {}).setdefault(description, experiment.split("-")[0])
+    fixed = {"network", "size", "variant"}  # part of the experiment's name
     return [
-        (name, Annotated[kind | None, tyro.conf.arg(help=help_)], dataclasses.field(default=None))
-        for name, (kind, help_) in found.items()
-        if name not in fixed
+        (name, Annotated[types[name] | None, tyro.conf.arg(help=_help(said[name]))], dataclasses.field(default=None))
+        for name in said
+        if name in types and name not in fixed
     ]
+
+
+def _help(said: dict[str, str]) -> str:
+    """What most experiments say of a setting, then each other description with the experiments it is of."""
+    first, *others = said
+    return " ".join([first, *(f"In {said[other]}: {other}" for other in others)])
 
 
 @dataclass(frozen=True)
