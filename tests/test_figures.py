@@ -36,7 +36,8 @@ def test_sharing_shows_mean_and_unbiased_deviation_over_seeds(results, one_seed)
     diamonds = [
         trace for trace in figure.data if trace.name in ("addition", "multiplication") and trace.type == "scatter"
     ]
-    assert len(diamonds) == 4 and not any(any(trace.error_y.array) for trace in diamonds)
+    assert bar.error_y.visible and len(diamonds) == 4
+    assert not any(any(trace.error_y.array) or trace.error_y.visible for trace in diamonds)  # no caps without a bar
     chance = next(trace for trace in figure.data if trace.name == "by chance")  # of addition, in the FNN
     kept = frame[(frame["layer"] == "input") & (frame["metric"] == "kept")].set_index("stage")["value"]
     assert chance.y[0] == pytest.approx(100 * kept["mul"].mean() / kept["unmasked"].mean())

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from modules_lib.experiments import preset
 from modules_lib.figures.addmul import OUTCOMES, confusion
-from modules_lib.figures.bars import PUBLISHED, RUN, bar_or_diamond, one_legend_entry_each
+from modules_lib.figures.bars import PUBLISHED, RUN, bar_or_diamond, error_bars, one_legend_entry_each
 from modules_lib.figures.theme import (
     AMBER,
     BLUE,
@@ -110,7 +110,7 @@ def _curve(values: pd.DataFrame, kind: str, name: str, colour: str) -> go.Scatte
     return go.Scatter(
         x=list(summary.index),
         y=summary["mean"],
-        error_y={"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
+        error_y=error_bars(summary["deviation"]),
         mode="lines+markers" if published else "markers",
         line={"color": colour, "width": 2},
         marker=marker,
@@ -203,7 +203,7 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
         figure.add_scatter(
             x=["-".join(map(str, sizes)) for sizes in hidden],
             y=summary["mean"],
-            error_y={"type": "data", "array": summary["deviation"].fillna(0), "width": 3},
+            error_y=error_bars(summary["deviation"]),
             mode="markers" if kind == RUN else "lines+markers",
             marker={"symbol": symbol, "size": 10, "color": COLOURS["add"], "line": {"color": "white", "width": 1.5}},
             line={"color": COLOURS["add"], "dash": dash},

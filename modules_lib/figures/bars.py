@@ -90,7 +90,7 @@ def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit
     common = {
         "x": list(summary.index),
         "y": summary["mean"],
-        "error_y": {"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
+        "error_y": error_bars(summary["deviation"]),
         "name": name,
         "legendgroup": name,
         "offsetgroup": name,
@@ -102,6 +102,12 @@ def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit
         return go.Bar(**common, marker_color=colour, opacity=0.85)
     marker = {"symbol": "diamond", "size": 9, "color": colour, "line": {"color": "white", "width": 1.5}}
     return go.Scatter(**common, mode="markers", marker=marker, cliponaxis=False)
+
+
+def error_bars(deviations: pd.Series) -> dict[str, object]:
+    """Deviations over seeds as error bars; one seed has none, and no caps without a bar."""
+    visible = bool(deviations.notna().any())
+    return {"type": "data", "array": deviations.fillna(0), "visible": visible, "thickness": 1.2, "width": 3}
 
 
 def lines_on_bars(values: pd.DataFrame, group: str, name: str) -> list[go.Scatter]:

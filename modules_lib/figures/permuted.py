@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from modules_lib.figures.bars import GROUPS, bar_or_diamond, both, one_legend_entry_each
+from modules_lib.figures.bars import GROUPS, bar_or_diamond, both, error_bars, one_legend_entry_each
 from modules_lib.figures.theme import (
     AMBER,
     BLUE,
@@ -129,7 +129,7 @@ def _line(values: pd.DataFrame, name: str, colour: str, unit: str) -> go.Scatter
     return go.Scatter(
         x=[task_number(task) for task in summary.index],
         y=summary["mean"],
-        error_y={"type": "data", "array": summary["deviation"].fillna(0), "thickness": 1.2, "width": 3},
+        error_y=error_bars(summary["deviation"]),
         mode="lines+markers",
         name=name,
         legendgroup=name,

@@ -61,7 +61,8 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
         figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=RUN)
     figure.add_vline(TRAIN_ACTIONS + 1, line={"color": GREY, "dash": "dash", "width": 1})
     beyond = {"text": "beyond: only tested<br>in the length split", "align": "left", "font": {"size": 11}}
-    figure.add_annotation(x=TRAIN_ACTIONS + 1.3, y=2, xanchor="left", yanchor="bottom", showarrow=False, **beyond)
+    above = {"yref": "paper", "y": 1, "yanchor": "bottom", "xanchor": "left", "xshift": -4}  # no curve is there
+    figure.add_annotation(x=TRAIN_ACTIONS + 1, showarrow=False, **above, **beyond)
     figure.update_yaxes(title="exactly right [%]", range=[0, 104])
     longest = max(max(trace.x) for trace in figure.data if trace.x[0] is not None)
     figure.update_xaxes(title={"text": "actions that a command asks for", "standoff": 5}, range=[0, longest + 1])
