@@ -19,6 +19,7 @@ WRONG = 'style="background: #D55E00; color: white; padding: 0 0.3em; border-radi
 AFTER = 'style="opacity: 0.55"'
 TOP = 'style="text-align: left; vertical-align: top; padding-right: 0.8em"'
 NO_ANSWER = "(the end)"
+BEYOND = 6  # actions that are shown after as many as were asked for: some networks never end
 
 
 class Translator:
@@ -100,8 +101,11 @@ class Translation:
         return f"<tr>{_cell(html.escape(name))}<td {TOP}>{sign}</td>{_cell(text)}</tr>"
 
     def _shown(self, answer: list[str], wrong: int | None) -> list[str]:
-        """Short names; where an answer ends too early, its end is what is wrong."""
-        shown = [_short(action) for action in answer]
+        """Short names; where an answer ends too early, its end is what is wrong; where far too late, it is cut."""
+        most = len(self.right) + BEYOND
+        shown = [_short(action) for action in answer[:most]]
+        if len(answer) > most:
+            shown.append(f"… {len(answer) - most} more")
         return [*shown, NO_ANSWER] if wrong == len(answer) else shown
 
 

@@ -155,6 +155,8 @@ def test_the_first_wrong_action_is_marked(translator):
     assert answer.first_wrong("half") == 1 and ">RUN</mark>" in answer.html()
     answer.answers["half"] = [*answer.right, "I_LOOK"]
     assert answer.first_wrong("half") == 4 and answer.html().count("<mark") == 1
+    answer.answers["half"] = [*answer.right, *["I_LOOK"] * 40]  # it never ends
+    assert str(answer).endswith("JUMP [LOOK] LOOK LOOK LOOK LOOK LOOK … 34 more")
 
 
 def test_several_commands_need_no_kernel(translator):
