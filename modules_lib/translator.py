@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
+import torch
 from IPython.display import display
 
-from modules_lib.data.scan import Scan, answers, interpret, spell
+from modules_lib.data.scan import Scan, answered, answers, interpret, spell, token_name
 from modules_lib.device import device
+from modules_lib.experiments.scan import TOKENS
 from modules_lib.figures.theme import count
 from modules_lib.masks import Masks
 from modules_lib.seq2seq import EncoderDecoder
@@ -43,6 +46,22 @@ class Translator:
         right = interpret(command)
         data = Scan.of([" ".join(command.split())], device())
         return Translation(command, right, {name: _spelled(network, data) for name, network in self.networks.items()})
+
+    def shortest_lost(self, commands: Sequence[str], name: str, kept: str = "full task") -> list[str]:
+        """The command of fewest words that a network no longer answers and another one does; none if there is none."""
+        data = Scan.of(list(commands), device())
+        lost = answered(self.networks[kept], data) & ~answered(self.networks[name], data)
+        return sorted((commands[i] for i in lost.nonzero().flatten()), key=lambda c: (len(c.split()), c))[:1]
+
+    def mistakes(self, commands: Sequence[str], name: str) -> Counter[tuple[str, str]]:
+        """The first wrong action in each command that a network gets wrong: (asked for, written) -> how often."""
+        data = Scan.of(list(commands), device())
+        written = answers(self.networks[name], data)  # [M, 49]
+        wrong = written != data.actions
+        lost = wrong.any(1)
+        first = wrong[lost].int().argmax(1, keepdim=True)
+        pairs = torch.cat([tokens[lost].gather(1, first) for tokens in (data.actions, written)], 1)  # [lost, 2]
+        return Counter((token_name(TOKENS[asked]), token_name(TOKENS[wrote])) for asked, wrote in pairs.tolist())
 
     def table(self, commands: Sequence[str]) -> Translations:
         """The answers to several commands, to be opened one by one."""

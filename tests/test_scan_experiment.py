@@ -159,6 +159,19 @@ def test_the_first_wrong_action_is_marked(translator):
     assert str(answer).endswith("JUMP [LOOK] LOOK LOOK LOOK LOOK LOOK … 34 more")
 
 
+def test_the_shortest_lost_command_is_found(translator):
+    asked = ["walk after run around left", "turn around left", "look opposite right", "jump", "run thrice and jump"]
+    assert translator.shortest_lost(asked, "half", kept="unmasked") == ["turn around left"]  # half writes 3 actions
+    assert translator.shortest_lost(asked[3:4], "half", kept="unmasked") == []
+    assert translator.shortest_lost(asked, "unmasked", kept="half") == []
+
+
+def test_first_mistakes_are_counted(translator):
+    asked = ["walk thrice", "walk thrice and jump", "look twice and jump twice", "turn around left"]  # half writes 3
+    assert translator.mistakes(asked, "half") == {("JUMP", "end"): 2, ("TURN LEFT", "end"): 1}
+    assert translator.mistakes(asked, "unmasked") == {}
+
+
 def test_several_commands_need_no_kernel(translator):
     shown = translator.table(["jump", "turn around left"])._repr_mimebundle_()["text/html"]
     assert shown.count("<details") == 2 and "4 actions; 1 of 2 networks are right" in shown

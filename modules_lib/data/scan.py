@@ -225,6 +225,11 @@ def answers(model: EncoderDecoder, data: Scan, batch: int = 1024) -> Tensor:
     return torch.cat([model.write(part, MOST_ACTIONS + 1) for part in data.commands.split(batch)])
 
 
+def answered(model: EncoderDecoder, data: Scan) -> Tensor:
+    """Whether the model answers each command with all its actions and their end, and no more: bool [M], on the CPU."""
+    return (answers(model, data) == data.actions).all(1).cpu()
+
+
 def token_name(token: str) -> str:
     """``I_TURN_LEFT`` -> ``TURN LEFT``."""
     return token.removeprefix("I_").replace("_", " ")
