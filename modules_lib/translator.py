@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
-import torch
+import pandas as pd
 from IPython.display import display
 
 from modules_lib.data.scan import Scan, answered, answers, interpret, spell, token_name
@@ -53,15 +52,23 @@ class Translator:
         lost = answered(self.networks[kept], data) & ~answered(self.networks[name], data)
         return sorted((commands[i] for i in lost.nonzero().flatten()), key=lambda c: (len(c.split()), c))[:1]
 
-    def mistakes(self, commands: Sequence[str], name: str) -> Counter[tuple[str, str]]:
-        """The first wrong action in each command that a network gets wrong: (asked for, written) -> how often."""
+    def mistakes(self, commands: Sequence[str], name: str) -> pd.DataFrame:
+        """The first wrong action in each command that a network gets wrong.
+
+        Returns:
+            how often each token was asked for (rows, the most frequent first) and another one written (columns).
+        """
         data = Scan.of(list(commands), device())
         written = answers(self.networks[name], data)  # [M, 49]
         wrong = written != data.actions
         lost = wrong.any(1)
         first = wrong[lost].int().argmax(1, keepdim=True)
-        pairs = torch.cat([tokens[lost].gather(1, first) for tokens in (data.actions, written)], 1)  # [lost, 2]
-        return Counter((token_name(TOKENS[asked]), token_name(TOKENS[wrote])) for asked, wrote in pairs.tolist())
+        asked, wrote = (
+            pd.Series([token_name(TOKENS[token]) for token in tokens[lost].gather(1, first).flatten().tolist()])
+            for tokens in (data.actions, written)
+        )
+        counts = pd.crosstab(asked, wrote)
+        return counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
 
     def table(self, commands: Sequence[str]) -> Translations:
         """The answers to several commands, to be opened one by one."""
