@@ -279,8 +279,7 @@ def main() -> None:
                 continue
             rows.append(bench(number, precision, args.rounds, args.seconds))
             print(json.dumps(rows[-1]) if args.json else line(rows[-1]), flush=True)
-    new = {(row["model"], row["precision"]): row for row in rows}
-    rows = [new.get((row["model"], row["precision"]), row) for row in stay] or rows
+    rows = list({(row["model"], row["precision"]): row for row in [*stay, *rows]}.values())  # new ones in their place
     target.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     if not args.json:
         print(f"\nmilliseconds a step, medians; peak in MB; written to {target}")

@@ -31,11 +31,7 @@ def _options() -> list[tuple[str, Any, Any]]:
     for experiment, scales in EXPERIMENTS.items():
         config = type(scales["paper"])
         types = typing.get_type_hints(config) | types
-        described = {}  # a subclass says over again what differs from its base
-        for kind in reversed(config.__mro__):
-            for text in docstring_parser.parse(kind.__dict__.get("__doc__") or "").params:
-                described[text.arg_name] = " ".join((text.description or "").split())
-        for name, description in described.items():
+        for name, description in _described(config).items():
             said.setdefault(name, {}).setdefault(description, experiment.split("-")[0])
     fixed = {"network", "size", "variant"}  # part of the experiment's name
     return [
@@ -45,8 +41,14 @@ def _options() -> list[tuple[str, Any, Any]]:
     ]
 
 
+def _described(config: type[Config]) -> dict[str, str]:
+    """What the docstrings of a config and its bases say of each setting; a subclass says over again what differs."""
+    docs = [docstring_parser.parse(kind.__dict__.get("__doc__") or "") for kind in reversed(config.__mro__)]
+    return {text.arg_name: " ".join((text.description or "").split()) for doc in docs for text in doc.params}
+
+
 def _help(said: dict[str, str]) -> str:
-    """What most experiments say of a setting, then each other description with the experiments it is of."""
+    """What the first experiments say of a setting, then each other description with the experiments it is of."""
     first, *others = said
     return " ".join([first, *(f"In {said[other]}: {other}" for other in others)])
 

@@ -21,6 +21,7 @@ WRONG = 'style="background: #D55E00; color: white; padding: 0 0.3em; border-radi
 AFTER = 'style="opacity: 0.55"'
 TOP = 'style="text-align: left; vertical-align: top; padding-right: 0.8em"'
 NO_ANSWER = "(the end)"
+NAMES = dict(enumerate(map(token_name, TOKENS)))
 BEYOND = 6  # actions that are shown after as many as were asked for: some networks never end
 
 
@@ -46,29 +47,21 @@ class Translator:
         data = Scan.of([" ".join(command.split())], device())
         return Translation(command, right, {name: _spelled(network, data) for name, network in self.networks.items()})
 
-    def shortest_lost(self, commands: Sequence[str], name: str, kept: str = "full task") -> list[str]:
-        """The command of fewest words that a network no longer answers and another one does; none if there is none."""
-        data = Scan.of(list(commands), device())
-        lost = answered(self.networks[kept], data) & ~answered(self.networks[name], data)
-        return sorted((commands[i] for i in lost.nonzero().flatten()), key=lambda c: (len(c.split()), c))[:1]
-
-    def mistakes(self, commands: Sequence[str], name: str) -> pd.DataFrame:
-        """The first wrong action in each command that a network gets wrong.
+    def lost(self, commands: Sequence[str], name: str, kept: str = "full task") -> pd.DataFrame:
+        """The commands that a network gets wrong, those of fewest words first.
 
         Returns:
-            how often each token was asked for (rows, the most frequent first) and another one written (columns).
+            the command; the first wrong token: the one asked for, and the one written; whether network `kept` is right.
         """
-        data = Scan.of(list(commands), device())
+        commands = sorted(commands, key=lambda command: (len(command.split()), command))
+        data = Scan.of(commands, device())
         written = answers(self.networks[name], data)  # [M, 49]
         wrong = written != data.actions
-        lost = wrong.any(1)
-        first = wrong[lost].int().argmax(1, keepdim=True)
-        asked, wrote = (
-            pd.Series([token_name(TOKENS[token]) for token in tokens[lost].gather(1, first).flatten().tolist()])
-            for tokens in (data.actions, written)
-        )
-        counts = pd.crosstab(asked, wrote)
-        return counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
+        first = wrong.int().argmax(1, keepdim=True)
+        asked, wrote = (tokens.gather(1, first).flatten().tolist() for tokens in (data.actions, written))
+        rows = pd.DataFrame({"command": commands, "asked": asked, "written": wrote})
+        rows = rows.replace({"asked": NAMES, "written": NAMES})
+        return rows.assign(kept=answered(self.networks[kept], data).numpy())[wrong.any(1).cpu().numpy()]
 
     def table(self, commands: Sequence[str]) -> Translations:
         """The answers to several commands, to be opened one by one."""

@@ -159,18 +159,20 @@ def test_the_first_wrong_action_is_marked(translator):
     assert str(answer).endswith("JUMP [LOOK] LOOK LOOK LOOK LOOK LOOK … 34 more")
 
 
-def test_the_shortest_lost_command_is_found(translator):
+def test_what_another_network_answers_is_lost(translator):
     asked = ["walk after run around left", "turn around left", "look opposite right", "jump", "run thrice and jump"]
-    assert translator.shortest_lost(asked, "half", kept="unmasked") == ["turn around left"]  # half writes 3 actions
-    assert translator.shortest_lost(asked[3:4], "half", kept="unmasked") == []
-    assert translator.shortest_lost(asked, "unmasked", kept="half") == []
+    lost = translator.lost(asked, "half", kept="unmasked")  # half writes 3 actions
+    assert list(lost["command"]) == ["turn around left", "run thrice and jump", "walk after run around left"]
+    assert lost["kept"].all() and not translator.lost(asked, "half", kept="half")["kept"].any()
+    assert translator.lost(asked[3:4], "half", kept="unmasked").empty
+    assert translator.lost(asked, "unmasked", kept="half").empty
 
 
-def test_first_mistakes_are_counted(translator):
+def test_first_mistakes_are_named(translator):
     asked = ["walk thrice", "walk thrice and jump", "look twice and jump twice", "turn around left"]  # half writes 3
-    mistakes = translator.mistakes(asked, "half")
-    assert list(mistakes.index) == ["JUMP", "TURN LEFT"] and mistakes["end"].to_list() == [2, 1]
-    assert translator.mistakes(asked, "unmasked").empty
+    lost = translator.lost(asked, "half", kept="unmasked")
+    assert lost["asked"].value_counts().to_dict() == {"JUMP": 2, "TURN LEFT": 1}
+    assert list(lost["written"]) == ["end"] * 3
 
 
 def test_several_commands_need_no_kernel(translator):

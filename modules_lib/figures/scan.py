@@ -59,10 +59,10 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
     if both("scan", published, {}) and both("scan", {}, run):
         line = {"color": GREY, "dash": "dot", "width": 2}
         figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=RUN)
-    figure.add_vline(TRAIN_ACTIONS + 1, line={"color": GREY, "dash": "dash", "width": 1})
-    beyond = {"text": "beyond: only tested<br>in the length split", "align": "left", "font": {"size": 11}}
-    above = {"yref": "paper", "y": 1, "yanchor": "bottom", "xanchor": "left", "xshift": -4}  # no curve is there
-    figure.add_annotation(x=TRAIN_ACTIONS + 1, showarrow=False, **above, **beyond)
+    label = {"text": "beyond: only tested<br>in the length split", "align": "left", "font": {"size": 11}}
+    above = {"yanchor": "bottom", "xshift": -4}  # the plot, where no curve is
+    line = {"color": GREY, "dash": "dash", "width": 1}
+    figure.add_vline(TRAIN_ACTIONS + 1, line=line, annotation=label | above, annotation_position="top right")
     figure.update_yaxes(title="exactly right [%]", range=[0, 104])
     longest = max(max(trace.x) for trace in figure.data if trace.x[0] is not None)
     figure.update_xaxes(title={"text": "actions that a command asks for", "standoff": 5}, range=[0, longest + 1])
