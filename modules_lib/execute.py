@@ -59,7 +59,8 @@ def _finish(config: Config, seed: int, progress: Progress) -> Run:
         curves += curve
     rows = config.measure(model, masks) + rows + curves
     seconds = progress.elapsed + time.perf_counter() - clock
-    return runs.save(config, seed, model, masks, rows, provenance(progress.code, progress.started, seconds))
+    about = provenance(progress.code, progress.started, seconds) | {"data": config.source}
+    return runs.save(config, seed, model, masks, rows, about)
 
 
 @contextlib.contextmanager

@@ -7,10 +7,9 @@ import torch
 
 from modules_lib.claims import CLAIMS, judge
 from modules_lib.claims.cifar import few_weights_many_errors
-from modules_lib.data import images
 from modules_lib.data.images import CLASSES, Images
 from modules_lib.execute import _Job
-from modules_lib.experiments import preset, published_preset
+from modules_lib.experiments import cifar, preset, published_preset
 from modules_lib.experiments.cifar import LeaveOneOut, confusion, predictions
 from modules_lib.figures import cifar as figures
 from modules_lib.gallery import Gallery, RemoveControl, without
@@ -63,7 +62,7 @@ def coloured(part="train", device="cpu"):
 def made():
     """A trained network, its masks, and what was measured."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "cifar10", coloured)
+        patch.setattr(cifar, "cifar10", coloured)
         model, _ = CONFIG.train(0, Progress())
         masks = {}
         for stage in CONFIG.stages:
@@ -94,7 +93,7 @@ def test_a_stage_never_sees_the_class_that_it_leaves_out(monkeypatch):
         def without(self, *labels):
             return Spy(**vars(super().without(*labels)))
 
-    monkeypatch.setattr(images, "cifar10", lambda *_: Spy(**vars(coloured())))
+    monkeypatch.setattr(cifar, "cifar10", lambda *_: Spy(**vars(coloured())))
     model, masks = CONFIG.model(), {}
     for stage in CONFIG.stages:
         masks[stage], _ = CONFIG.find_masks(model, 0, stage, Progress(), masks)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from modules_lib.claims import CLAIMS, judge
 from modules_lib.continual import learn, nothing_used
-from modules_lib.data import images
 from modules_lib.data.images import Images
+from modules_lib.experiments import permuted
 from modules_lib.experiments.permuted import PIXELS, Permuted, PermutedMNIST
 from modules_lib.figures import permuted as figures
 from modules_lib.masked import MaskedModel
@@ -127,7 +127,7 @@ CONFIG = PermutedMNIST(tasks=3, weight_steps=60, weight_lr=5e-2, mask_lr=5e-2, h
 @pytest.fixture(scope="module")
 def made():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "mnist", drawn)
+        patch.setattr(permuted, "mnist", drawn)
         model, rows = CONFIG.train(0, Progress())
     masks = {stage: CONFIG.find_masks(model, 0, stage, Progress())[0] for stage in CONFIG.stages}
     return model, masks, pd.DataFrame(rows + CONFIG.measure(model, masks))
@@ -171,7 +171,7 @@ def test_sharing_is_with_all_tasks_before_and_layers_fill(made):
 def test_a_network_without_a_free_weight_is_measured_and_does_not_crash():
     config = PermutedMNIST(tasks=3, weight_steps=3, hidden=(6,), batch=16)  # nothing is removed in three steps
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "mnist", drawn)
+        patch.setattr(permuted, "mnist", drawn)
         _, rows = config.train(0, Progress())
     rows = pd.DataFrame(rows).set_index(["metric", "stage", "layer"])["value"]
     assert rows["full", "task-1", "total"] == 1 and rows["sharing", "task-3", "total"] == 1

@@ -8,6 +8,7 @@ import torch
 
 from modules_lib.data import files, scan
 from modules_lib.data.scan import Scan, commands, interpret, split
+from tools import simple_split
 
 SIZES = {
     "simple": (16_728, 4_182),
@@ -51,19 +52,35 @@ def test_the_splits_are_the_official_ones(official, name):
         assert Counter(ours) == Counter(command for command, _ in theirs)
 
 
-@pytest.mark.parametrize("name", [name for name in SIZES if name != "simple"])
-def test_splits_of_the_grammar_need_no_file(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", SIZES)
+def test_splits_need_no_file(name, tmp_path, monkeypatch):
     monkeypatch.setenv("MODULES_DATA", str(tmp_path))
     train, test = split(name)
     assert (len(train), len(test)) == SIZES[name] and not set(train) & set(test)
+    assert not [*tmp_path.iterdir()]
 
 
-def test_a_seeded_simple_split_has_the_official_size():
-    train, test = split("simple", "seeded")
-    assert (len(train), len(test)) == SIZES["simple"] and not set(train) & set(test)
-    assert test == split("simple", "seeded")[1]
-    lengths = [sum(len(interpret(command)) for command in part) / len(part) for part in (train, test)]
-    assert abs(lengths[0] - lengths[1]) < 1  # five standard errors
+def test_the_bits_of_the_simple_split_are_made_from_the_official_file(official, tmp_path, monkeypatch, capsys):
+    shipped, made = scan.SIMPLE_FILE.read_bytes(), tmp_path / "bits"
+    monkeypatch.setattr(scan, "SIMPLE_FILE", made)
+    monkeypatch.setattr("sys.argv", ["simple_split", str(official / FILES["simple"].format("test"))])
+    simple_split.main()
+    assert made.read_bytes() == shipped and len(shipped) < 4000
+    assert "has 2614 bytes" in capsys.readouterr().out
+
+
+def test_the_bits_are_those_of_the_commands_that_are_packed():
+    """No official file is needed to see that packing and reading agree."""
+    assert scan.pack(set(split("simple")[1])) == scan.SIMPLE_FILE.read_bytes()
+    with pytest.raises(ValueError, match="'fly twice' is not a SCAN command"):
+        scan.pack({"walk", "fly twice"})
+
+
+def test_another_file_than_the_official_one_is_refused(tmp_path):
+    other = tmp_path / "tasks_test_simple.txt"
+    other.write_text("IN: walk OUT: I_WALK\n")
+    with pytest.raises(ValueError, match="is not the authors' file: its MD5 sum is not 4986"):
+        simple_split.tested(other)
 
 
 @pytest.mark.parametrize(
@@ -103,19 +120,6 @@ def test_what_is_no_command_is_refused_with_what_is_allowed(command, message):
 def test_unknown_splits_are_refused():
     with pytest.raises(ValueError, match="Unknown split 'long'; it must be one of simple, add-jump, length, add-"):
         split("long")
-    with pytest.raises(ValueError, match="Unknown source of the simple split 'mine'"):
-        split("simple", "mine")
-
-
-def test_a_damaged_or_missing_file_is_named(tmp_path, monkeypatch, official):
-    monkeypatch.setenv("MODULES_DATA", str(tmp_path))
-    monkeypatch.setattr(files, "download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
-    with pytest.raises(files.MissingDataError, match=r"tasks_test_simple.txt is not there .*no network.*Put the off"):
-        split("simple")
-    content = (official / FILES["simple"].format("test")).read_bytes()
-    (tmp_path / "SCAN/simple_split" / scan.OFFICIAL).write_bytes(content[:-10])
-    with pytest.raises(ValueError, match=r"tasks_test_simple.txt is damaged: its MD5 sum is not 4986.*move it away"):
-        split("simple")
 
 
 def test_numbers_say_the_same_as_words():

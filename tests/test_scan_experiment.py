@@ -1,14 +1,15 @@
 """The SCAN experiment, its figures, and the reader's own commands."""
 
 import functools
+import json
 
 import pandas as pd
 import pytest
 import torch
 
-from modules_lib.data import files, scan
+from modules_lib.data import scan
 from modules_lib.data.scan import ACTIONS, Scan, commands, interpret, split, token_name
-from modules_lib.experiments import preset
+from modules_lib.experiments import preset, read_config
 from modules_lib.experiments.scan import OUTPUT, TOKENS, removed_by_token
 from modules_lib.figures import scan as figures
 from modules_lib.masks import Masks
@@ -20,7 +21,7 @@ from modules_lib.translator import CommandControl, Translator
 
 @pytest.fixture(scope="module")
 def config():
-    return preset("scan", "smoke", weight_steps=3, mask_steps=3, simple="seeded")
+    return preset("scan", "smoke", weight_steps=3, mask_steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_exact_match_counts_every_split_and_every_length(config, made):
     unmasked = rows[(rows["stage"] == "unmasked") & (rows["metric"] == "correct")].set_index("task")["value"]
     assert unmasked["length"] == 0.0
     for name in SPLITS:
-        tests = split(name, "seeded")[1]
+        tests = split(name)[1]
         short = sum(len(interpret(command)) <= 22 for command in tests) / len(tests)
         assert unmasked[name] == pytest.approx(short, abs=1e-6)
     by_length = rows[(rows["stage"] == "unmasked") & (rows["metric"] == "correct by length")].set_index("bin")["value"]
@@ -194,20 +195,21 @@ def test_a_reader_tries_a_command(translator, capsys, monkeypatch):
     assert "is not a SCAN command" in capsys.readouterr().out and len(shown) == 1
 
 
-def test_without_the_official_file_the_split_is_seeded_and_said_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("MODULES_DATA", str(tmp_path))
-    monkeypatch.setattr(files, "download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
-    assert scan.available_source() == "seeded"
-    assert preset("scan", "smoke").hash() != preset("scan", "smoke", simple="seeded").hash()
-    with pytest.raises(ValueError, match="Unknown source of the simple split 'mine'; it must be one of official, see"):
-        preset("scan", "smoke", simple="mine")
+def test_a_bad_dropout_is_refused():
     with pytest.raises(ValueError, match="dropout is 1.0; it must be a number of at least 0 and below 1"):
         preset("scan", "smoke", dropout=1.0)
+
+
+def test_stored_runs_that_name_the_retired_setting_are_read():
+    stored = json.loads(preset("scan").to_json())
+    assert read_config(stored | {"simple": "official"}) == preset("scan")
+    with pytest.raises(ValueError, match="scan has no setting 'simple'"):
+        read_config(stored | {"simple": "seeded"})
 
 
 def test_the_paper_scale_is_appendix_f():
     config = preset("scan", "paper")
     assert (config.batch, config.weight_steps, config.mask_steps, config.clip) == (256, 25_000, 25_000, 5.0)
     assert (config.beta, config.mask_lr, config.state, config.embedding, config.dropout) == (3e-5, 1e-2, 200, 16, 0.5)
-    assert (config.simple, config.cooldown, len(ACTIONS)) == ("official", 0.0, 6)
+    assert (config.cooldown, len(ACTIONS)) == (0.0, 6)
     assert config.model().encoder.num_layers == config.model().decoder.num_layers == 2

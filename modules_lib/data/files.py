@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
-from torchvision.datasets.utils import check_integrity, download_and_extract_archive, download_url
+from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
 from modules_lib.folders import folder
 
@@ -81,11 +81,6 @@ def _fetch(path: Path, missing: Mapping[str, str], sources: Sequence[Source]) ->
         f"{path / next(iter(missing))} is not there and could not be downloaded ({'; '.join(reasons)}). "
         f"Put the official files {', '.join(missing)} into {path}."
     )
-
-
-def file_at(url: str) -> Source:
-    """A file that stands at an address as it is."""
-    return lambda folder: download_url(url, str(folder))
 
 
 def archives_at(archives: Mapping[str, str]) -> Source:

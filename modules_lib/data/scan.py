@@ -3,6 +3,10 @@
 All 20,910 commands come from the grammar, and their actions from an interpreter of it. A command is one phrase, or two
 joined by *and* or *after*; a phrase is an act, perhaps *twice* or *thrice*; an act is a primitive (*walk*, *look*,
 *run*, *jump*) or *turn*, perhaps with a direction, which may be *opposite* or *around*.
+
+The authors drew the simple split at random. Which commands it tests is stored beside this file, one bit a command in
+the grammar's order; ``python -m tools.simple_split`` makes that file from theirs. The other splits follow from the
+grammar.
 """
 
 from __future__ import annotations
@@ -12,13 +16,13 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from modules_lib import noise
 from modules_lib.checks import check_choice
-from modules_lib.data.files import MissingDataError, checked_files, file_at
 from modules_lib.seq2seq import EncoderDecoder
 
 PRIMITIVES = ("walk", "look", "run", "jump")
@@ -31,11 +35,7 @@ SPLITS = ("simple", "add-jump", "length", "add-turn-left")
 # An added primitive's bare command is repeated in training so often.
 REPEATED = {"add-jump": ("jump", 1467), "add-turn-left": ("turn left", 2189)}
 TRAIN_ACTIONS = 22  # the length split: at most so many; the next longer commands have 24
-SIMPLE_TESTS = 4182  # commands, about a fifth
-SIMPLE = ("official", "seeded")  # where the simple split comes from
-OFFICIAL = "tasks_test_simple.txt"
-OFFICIAL_MD5 = "4986284a1ed140efe3238094767eabc7"
-OFFICIAL_ADDRESS = f"https://raw.githubusercontent.com/brendenlake/SCAN/master/simple_split/{OFFICIAL}"
+SIMPLE_FILE = Path(__file__).with_name("scan_simple_split.bin")
 TEACHING = 0.5  # the probability that a batch is taught
 END = len(ACTIONS)  # the token that ends an answer, and that a decoder is given first
 
@@ -124,54 +124,40 @@ def is_tested(split: str, command: str) -> bool:
     return added in command and command != added
 
 
-def _official() -> Path:
-    """The authors' file of the simple split's test commands."""
-    return checked_files("SCAN/simple_split", {OFFICIAL: OFFICIAL_MD5}, [file_at(OFFICIAL_ADDRESS)]) / OFFICIAL
-
-
-def available_source() -> str:
-    """Where the simple split can come from: "official" if its file is there or can be downloaded, else "seeded"."""
-    try:
-        _official()
-    except MissingDataError:
-        return "seeded"
-    return "official"
-
-
-def simple_tests(source: str) -> set[str]:
-    """The commands that the simple split tests.
-
-    Args:
-        source: "official", from the authors' file; or "seeded", as many, drawn by a fixed seed, where there is none.
+def pack(tests: set[str]) -> bytes:
+    """Write down which commands are tests: one bit a command, in the order of :func:`commands`, eight to a byte.
 
     Raises:
-        MissingDataError: the official file is not there and cannot be downloaded.
-        ValueError: it is damaged, or there is no such source.
+        ValueError: one of them is no command of the language.
     """
-    if check_choice("source of the simple split", source, SIMPLE) == "official":
-        lines = _official().read_text(encoding="utf8").splitlines()
-        return {line.removeprefix("IN: ").split(" OUT: ")[0] for line in lines}
     every = commands()
-    order = noise.uniforms(noise.keys("SCAN", "simple", count=1), len(every))[0].argsort(stable=True)
-    return {every[i] for i in order[:SIMPLE_TESTS].tolist()}
+    if unknown := sorted(tests - set(every)):
+        raise ValueError(f"{unknown[0]!r} is not a SCAN command, so it cannot be tested; :func:`commands` has all.")
+    return np.packbits([command in tests for command in every]).tobytes()
 
 
-def split(name: str, simple: str = "official") -> tuple[list[str], list[str]]:
-    """The commands that a split trains with, some of them many times, and those that it tests.
+def _simple_tests() -> list[bool]:
+    """Whether the official simple split tests each command, in the order of :func:`commands`."""
+    return np.unpackbits(np.fromfile(SIMPLE_FILE, np.uint8), count=len(_solved())).astype(bool).tolist()
+
+
+def split(name: str) -> tuple[list[str], list[str]]:
+    """List the commands that a split trains with, some of them many times, and those that it tests.
 
     Args:
-        name: "simple", "add-jump", "length" or "add-turn-left".
-        simple: the source of the simple split, as for :func:`simple_tests`.
+        name: "simple" (the official one), "add-jump", "length" or "add-turn-left".
+
+    Raises:
+        ValueError: there is no such split.
     """
     every = commands()
-    if check_choice("split", name, SPLITS) == "simple":
-        tests = simple_tests(simple)
-        return [c for c in every if c not in tests], [c for c in every if c in tests]
-    train = [c for c in every if not is_tested(name, c)]
+    simple = check_choice("split", name, SPLITS) == "simple"
+    tested = _simple_tests() if simple else [is_tested(name, command) for command in every]
+    train, test = ([c for c, t in zip(every, tested, strict=True) if t is part] for part in (False, True))
     if name in REPEATED:
         added, times = REPEATED[name]
         train += [added] * (times - 1)
-    return train, [c for c in every if is_tested(name, c)]
+    return train, test
 
 
 @dataclass(frozen=True)

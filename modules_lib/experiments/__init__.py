@@ -74,6 +74,10 @@ def published_preset(experiment: str, scale: str = "laptop") -> Config:
     return preset(experiment, scale, **(PUBLISHED.get(experiment, {}) if scale == "laptop" else {}))
 
 
+# Settings that an experiment no longer has, with the only value that it now has: stored runs may name them.
+RETIRED: dict[str, dict[str, Any]] = {"scan": {"simple": "official"}}
+
+
 def read_config(stored: dict[str, Any]) -> Config:
     """The config that a run's ``config.json`` holds.
 
@@ -81,7 +85,11 @@ def read_config(stored: dict[str, Any]) -> Config:
         ValueError: it is of an experiment or with a setting that this version does not have.
     """
     settings = dict(stored)
-    return preset(settings.pop("experiment"), "paper", **settings)
+    experiment = settings.pop("experiment")
+    retired = RETIRED.get(experiment, {}).items()
+    return preset(
+        experiment, "paper", **{name: value for name, value in settings.items() if (name, value) not in retired}
+    )
 
 
 def scale_of(config: Config) -> str:

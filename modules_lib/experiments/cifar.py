@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules_lib.checks import check_choice, check_count, check_number
-from modules_lib.data import images
-from modules_lib.data.images import CLASSES, Images, label_of
+from modules_lib.data.generated import generated
+from modules_lib.data.images import CLASSES, Images, cifar10, label_of
 from modules_lib.device import device
-from modules_lib.experiments.config import Config, networks
+from modules_lib.experiments.config import IMAGES, Config, networks
 from modules_lib.masked import Where
 from modules_lib.masks import Masks
 from modules_lib.measures import stage_with
@@ -40,12 +40,14 @@ class LeaveOneOut(Config):
         removed: the classes that are left out, each in a stage of its own.
         factors: the betas, as multiples of ``beta``; the released code has three times the paper's.
         tested: test images, of 10,000.
+        images: "official", CIFAR-10's files; or "generated", which need none and show only that everything runs.
     """
 
     mask_lr: float = 1e-3
     removed: tuple[str, ...] = CLASSES
     factors: tuple[float, ...] = (1.0,)
     tested: int = 10_000
+    images: str = "official"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +60,7 @@ class LeaveOneOut(Config):
         for name in self.removed:
             label_of(name)
         check_count("tested", self.tested)
+        check_choice("source of the images", self.images, IMAGES)
         factors = tuple(check_number("a factor", factor, "3", above=True) for factor in self.factors)
         object.__setattr__(self, "factors", factors)
         if len(set(self.stages)) < len(self.stages):
@@ -69,7 +72,13 @@ class LeaveOneOut(Config):
         few: dict[str, Any] = {"removed": ("airplane", "cat", "truck")}
         return {
             "smoke": cls(
-                batch=32, weight_steps=40, mask_steps=10, mask_lr=0.05, removed=("airplane", "cat"), tested=500
+                batch=32,
+                weight_steps=40,
+                mask_steps=10,
+                mask_lr=0.05,
+                removed=("airplane", "cat"),
+                tested=500,
+                images="generated",
             ),
             "laptop": cls(
                 batch=64,
@@ -109,7 +118,7 @@ class LeaveOneOut(Config):
         return {f"convolutions.{i}.weight": f"conv {i + 1}" for i in range(4)} | {"classifier.weight": "classifier"}
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
-        return self._train_weights(seed, images.cifar10("train", device()), F.cross_entropy, progress)
+        return self._train_weights(seed, self.data("train"), F.cross_entropy, progress)
 
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
@@ -117,7 +126,7 @@ class LeaveOneOut(Config):
         """Biases are masked too; a class's stage has the classifier of the reference, masked and frozen."""
         name, factor = self._asked(stage)
         config = replace(self, beta=factor * self.beta)
-        data = images.cifar10("train", device())
+        data = self.data("train")
         if name == "full":
             return config._train_masks(model, seed, stage, data, F.cross_entropy, progress, where=lambda _: True)
         [reference] = self.needs(stage)
@@ -145,7 +154,15 @@ class LeaveOneOut(Config):
         return rows + self._counts(masks)
 
     def test_images(self) -> Images:
-        return images.cifar10("test", device()).first(self.tested)
+        return self.data("test").first(self.tested)
+
+    def data(self, part: str) -> Images:
+        """The training or the test images."""
+        return generated(part, device=device()) if self.images == "generated" else cifar10(part, device())
+
+    @property
+    def source(self) -> str:
+        return IMAGES[self.images]
 
     def _asked(self, stage: str) -> tuple[str, float]:
         """The class that a stage leaves out, "full" or "again", and its factor.

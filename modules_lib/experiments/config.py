@@ -28,6 +28,7 @@ from modules_lib.subnetworks import Network, subnetwork
 from modules_lib.training import Loss, train_masks, train_weights, worth_compiling
 
 SCALES = ("smoke", "laptop", "paper")
+IMAGES = {"official": "official images", "generated": "generated images"}  # a setting's values -> what prose says
 
 
 def default_scale() -> str:
@@ -110,6 +111,11 @@ class Config(ABC):
     @abstractmethod
     def stages(self) -> tuple[str, ...]:
         """The subtasks that masks are trained on, in order."""
+
+    @property
+    def source(self) -> str:
+        """Where the examples come from, for provenance and prose."""
+        return "computed examples"
 
     @property
     def alpha(self) -> float:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from modules_lib import noise
 from modules_lib.checks import check_choice, check_count
 from modules_lib.continual import learn, nothing_used
-from modules_lib.data import images
-from modules_lib.data.images import Images
+from modules_lib.data.generated import generated
+from modules_lib.data.images import Images, mnist
 from modules_lib.device import device
-from modules_lib.experiments.config import Config
+from modules_lib.experiments.config import IMAGES, Config
 from modules_lib.experiments.network import check_hidden
 from modules_lib.masks import Masks
 from modules_lib.models import FNN
@@ -35,6 +35,7 @@ ALWAYS = {
     "weight_precision": "float32",
     "sampler": "gumbel-sigmoid",
 }
+SHAPE = (1, 28, 28)
 PIXELS = 28 * 28
 
 
@@ -84,6 +85,7 @@ class PermutedMNIST(Config):
         variant: the first mask logits of free weights: "equal" to those of used ones (2), "half" (0) or "quarter" (-1).
         tasks: permutations.
         hidden: units of the hidden layers.
+        images: "official", MNIST's files; or "generated", which need none and show only that everything runs.
     """
 
     weight_steps: int = 30_000
@@ -94,11 +96,13 @@ class PermutedMNIST(Config):
     variant: str = "equal"
     tasks: int = 10
     hidden: tuple[int, ...] = field(default=(800, 800, 64))
+    images: str = "official"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("tasks (permutations)", self.tasks)
         check_choice("variant", self.variant, VARIANTS)
+        check_choice("source of the images", self.images, IMAGES)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         for name, only in ALWAYS.items():
             if getattr(self, name) != only:
@@ -108,7 +112,7 @@ class PermutedMNIST(Config):
     def presets(cls, variant: str) -> dict[str, Config]:
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
         return {
-            "smoke": cls(variant=variant, tasks=3, weight_steps=15, hidden=(40, 40, 16)),
+            "smoke": cls(variant=variant, tasks=3, weight_steps=15, hidden=(40, 40, 16), images="generated"),
             "laptop": cls(variant=variant, tasks=2, weight_steps=700, weight_lr=2e-3, cooldown=0.3, mask_lr=5e-2),
             "paper": cls(variant=variant),
         }
@@ -139,9 +143,17 @@ class PermutedMNIST(Config):
         between = [f"hidden {i}" for i in range(1, len(self.hidden))]
         return {f"layers.{i}.weight": label for i, label in enumerate(["input", *between, "output"])}
 
+    def data(self, part: str) -> Images:
+        """The training or the test images, before any permutation."""
+        return generated(part, SHAPE, device()) if self.images == "generated" else mnist(part, device())
+
+    @property
+    def source(self) -> str:
+        return IMAGES[self.images]
+
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """All tasks, one after another; after each, all that have been learned are tested with their own masks."""
-        train, test = images.mnist("train", device()), images.mnist("test", device())
+        train, test = self.data("train"), self.data("test")
         model = ContinualFNN(self.hidden).to(device()).eval()
         used, rows = nothing_used(model), []
         for task, stage in enumerate(self.stages):

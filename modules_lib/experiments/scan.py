@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from modules_lib.checks import check_choice, check_count, check_number
 from modules_lib.data import scan
-from modules_lib.data.scan import ACTIONS, END, SIMPLE, SPLITS, WORDS, Scan
+from modules_lib.data.scan import ACTIONS, END, SPLITS, WORDS, Scan
 from modules_lib.device import device
 from modules_lib.experiments.config import Config, networks
 from modules_lib.masks import Masks
@@ -32,7 +32,6 @@ class Splits(Config):
         embedding: size of the embeddings of words and actions, which are not masked.
         state: units of each of the two layers of encoder and decoder.
         dropout: its rate while weights are trained.
-        simple: where the simple split comes from: "official", the authors' file; "seeded", drawn from the grammar.
     """
 
     batch: int = 256
@@ -43,14 +42,12 @@ class Splits(Config):
     embedding: int = 16
     state: int = 200
     dropout: float = 0.5
-    simple: str = "official"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("embedding", self.embedding)
         check_count("state", self.state)
         check_number("dropout", self.dropout, "0.5", below=1.0)
-        check_choice("source of the simple split", self.simple, SIMPLE)
 
     @classmethod
     def presets(cls) -> dict[str, Config]:
@@ -98,7 +95,7 @@ class Splits(Config):
     def data(self, stage: str) -> Scan:
         """The commands that a stage trains with."""
         check_choice("stage", stage, self.stages)
-        train, _ = scan.split("simple" if stage == "full" else stage, self.simple)
+        train, _ = scan.split("simple" if stage == "full" else stage)
         return Scan.of(train, device())
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
@@ -117,7 +114,7 @@ class Splits(Config):
         """The proportion of commands answered exactly, of every split's test set, and by the number of actions."""
         every = scan.commands()
         data = Scan.of(every, device())
-        tested = {name: _among(every, scan.split(name, self.simple)[1]) for name in SPLITS}
+        tested = {name: _among(every, scan.split(name)[1]) for name in SPLITS}
         lengths = (data.actions >= 0).sum(1).cpu() - 1  # without the end
         rows: Rows = []
         for stage, network in networks(model, masks):
