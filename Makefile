@@ -14,9 +14,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book html lab serve chapters test test-cluster bench format clean
+.PHONY: help read book html lab serve chapters test test-cluster bench format clean
 
 help:
+	@echo "make read        the book from the published results, without training: a minute and a half, then open the page"
 	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
 	@echo "make html        render the executed chapters again"
 	@echo "make lab         open the chapters in JupyterLab"
@@ -27,6 +28,9 @@ help:
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
 	@echo "make format      put the code in its normal form"
 	@echo "make clean       remove the built book and caches; runs and .venv stay"
+
+read: $(INSTALLED)
+	@$(BIN)/python -m tools.book read
 
 book: $(INSTALLED)
 	@$(BIN)/python -m tools.book build --scale $(SCALE)

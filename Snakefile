@@ -4,17 +4,20 @@ On one machine: snakemake
 On a cluster:   snakemake --workflow-profile profiles/slurm
 """
 
-import re
 import shlex
 import sys
+import time
 from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
 from modules_lib.experiments import CHAPTERS, EXPERIMENTS, preset
 from modules_lib.results import results_folder
-from modules_lib.runs import folder_of
-from tools.chapters import all_chapters, source
+from modules_lib.runs import folder_of, runs_folder
+from tools.building import TRIED, all_missing, begin, failed, hold, tried
+from tools.chapters import BookError, all_chapters, source
 from tools.render import HTML, executed
 
 
@@ -41,19 +44,21 @@ def grid():
 
 
 GRID = grid()
-DONE = [f"{folder}/checksums.json" for folder in GRID]
+MARKS = {str(tried(folder)): folder for folder in GRID}
 PYTHON = f"'{sys.executable}' -m"
 NEEDS = config["resources"][config["scale"]]
+
+if workflow.is_main_process:
+    try:
+        LOCK = hold()  # until this process ends; snakemake's own lock outlives one that is killed
+    except BookError as error:
+        raise WorkflowError(str(error))
+    begin(GRID, runs_folder(), since=float(config.get("since", time.time())))
 
 
 def arguments(folder):
     name, beta, seed = GRID[folder]
     return f"{name} --scale {config['scale']} --seed {seed}" + (f" --beta {beta}" if beta is not None else "")
-
-
-# Without this, published results would be runs to make, too.
-wildcard_constraints:
-    folder="|".join(map(re.escape, GRID)),
 
 
 rule all:
@@ -63,27 +68,29 @@ rule all:
 
 rule runs:
     input:
-        DONE,
+        list(MARKS),
 
 
+# A run that fails is tried, too, once the store has the reason: its chapter says it, and all others are made.
 rule run:
     output:
-        update("{folder}/checksums.json"),  # an output would be deleted before the job: a finished run stays
+        touch(f"{TRIED}/{{run}}"),
     params:
-        lambda wildcards: arguments(wildcards.folder),
+        arguments=lambda wildcards, output: arguments(MARKS[output[0]]),
+        failed=lambda wildcards, output: shlex.quote(str(failed(MARKS[output[0]]))),
     threads: 1
     resources:
         runtime=NEEDS["runtime"],
         mem_mb=NEEDS["mem_mb"],
         gpu=NEEDS["gpus"],
     shell:
-        "{PYTHON} modules_lib run {params} --jobs {threads}"
+        "{PYTHON} modules_lib run {params.arguments} --jobs {threads} || test -e {params.failed}"
 
 
 def runs_of(chapter):
-    """The runs that a chapter shows."""
-    shown = CHAPTERS.get(Path(chapter).name, ())
-    return [f"{folder}/checksums.json" for folder, (name, *_) in GRID.items() if name in shown]
+    """The marks of the runs that a chapter shows and that are to be made."""
+    shown = CHAPTERS.get(Path(chapter).name, ()) if config["train"] != "never" else ()
+    return [mark for mark, folder in MARKS.items() if GRID[folder][0] in shown]
 
 
 rule chapter:
@@ -96,9 +103,10 @@ rule chapter:
         str(executed("{name}")),
     params:
         scale=config["scale"],
+        train=config["train"],
         values=" ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in config["parameters"].items()),
     shell:
-        "{PYTHON} tools.book execute {wildcards.name} --scale {params.scale} {params.values}"
+        "{PYTHON} tools.book execute {wildcards.name} --scale {params.scale} --train {params.train} {params.values}"
 
 
 rule pages:
@@ -108,6 +116,11 @@ rule pages:
         "_config.yml",
         "_toc.yml",
     output:
-        HTML / "index.html",
+        update(HTML / "index.html"),  # an output would be deleted before the new pages are there
     shell:
         "{PYTHON} tools.book html"
+
+
+onsuccess:
+    if "since" not in config:  # `make book` says it itself, at its end
+        print(*all_missing(), sep="\n")

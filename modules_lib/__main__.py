@@ -88,13 +88,17 @@ else:  # with an option for every setting, and the configs' own documentation as
 
 
 def run(selection: Selected, jobs: int | None = None) -> None:
-    """Train an experiment's runs, or load those that are finished.
+    """Train an experiment's runs, or load those that are finished. One that fails is left out; all others are made.
 
     Args:
         jobs: trainings at once; by default one a core, or one on a GPU.
     """
-    for finished in execute(selection.configs(), selection.chosen_seeds(), jobs):
-        print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
+    configs, seeds = selection.configs(), selection.chosen_seeds()
+    try:
+        execute(configs, seeds, jobs)
+    finally:
+        for finished in filter(None, (runs.find(config, seed) for seed in seeds for config in configs)):
+            print(f"{finished.experiment} seed {finished.seed}: {finished.folder}")
 
 
 def publish(selection: Selected) -> None:

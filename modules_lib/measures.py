@@ -150,9 +150,10 @@ def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series
 
 
 def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """Which experiment has the network of a size."""
-    names = {size: f"capacity-{size}" for size in ("tiny", "small", "medium")}
-    largest = [name for name in ("sweep-large", "addmul-fnn") if not results.get(name, pd.DataFrame()).empty]
+    """Find which experiment has the network of a size: size -> its name, of those that have results."""
+    there = [name for name, frame in results.items() if not frame.empty]
+    names = {size: f"capacity-{size}" for size in ("tiny", "small", "medium") if f"capacity-{size}" in there}
+    largest = [name for name in ("sweep-large", "addmul-fnn") if name in there]
     return names | ({"large": largest[0]} if largest else {})
 
 

@@ -9,12 +9,13 @@
 - ``checksums.json``     whose files these are, and the SHA-256 of each
 
 It appears whole, by one rename. While a run is made its checkpoints are in ``seed-<n>.partial/``, and a lock keeps
-two processes from making it at once. ``results/`` (:mod:`modules_lib.results`) has the same layout without weights and
-masks.
+two processes from making it at once. Where the last attempt failed, ``seed-<n>.failed`` says why. ``results/``
+(:mod:`modules_lib.results`) has the same layout without weights and masks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -190,6 +191,27 @@ def checkpoint(config: Config, seed: int, loop: str) -> Checkpoint:
     """Where a training loop of an unfinished run keeps its state."""
     folder = folder_of(config, seed)
     return Checkpoint(folder.with_name(f"{folder.name}.partial"), loop, {"run": Run(folder).name})
+
+
+def failure(config: Config, seed: int) -> str:
+    """Why this run could not be made the last time, in a sentence; empty if that is not known."""
+    path = _failure_file(config, seed)
+    return path.read_text(encoding="utf8").strip() if path.exists() else ""
+
+
+def record_failure(config: Config, seed: int, reason: str) -> None:
+    """Keep beside an unfinished run why it could not be made, for :func:`failure`; the next attempt removes it."""
+    with contextlib.suppress(OSError):  # a full disk is reason enough, and may be the reason
+        _failure_file(config, seed).write_text(reason + "\n", encoding="utf8")
+
+
+def forget_failure(config: Config, seed: int) -> None:
+    """Remove what :func:`record_failure` kept, if it did."""
+    _failure_file(config, seed).unlink(missing_ok=True)
+
+
+def _failure_file(config: Config, seed: int) -> Path:
+    return folder_of(config, seed).with_suffix(".failed")
 
 
 def save(

@@ -47,20 +47,21 @@ def store() -> pd.DataFrame:
         else:
             about = run.provenance()
             state = {"settings": settings(run.config()), "seconds": about["seconds"], "started": about["started"]}
-        rows.append({"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed, **state})
+        rows.append({**_place(run.folder), "seed": run.seed, **state})
     for path in sorted(runs_folder().glob("*/*/seed-*.partial")):
         seed = path.name.removeprefix("seed-").removesuffix(".partial")
         if path.with_name(f"seed-{seed}").exists():
             continue  # left over by a process that was killed at its very end
-        rows.append(
-            {
-                "experiment": path.parent.parent.name,
-                "config": path.parent.name,
-                "seed": seed,
-                "settings": "unfinished: " + (", ".join(map(_made, sorted(path.glob("*.checkpoint")))) or "just begun"),
-            }
-        )
+        made = ", ".join(map(_made, sorted(path.glob("*.checkpoint")))) or "just begun"
+        rows.append({**_place(path), "seed": seed, "settings": f"unfinished: {made}"})
+    for path in sorted(runs_folder().glob("*/*/seed-*.failed")):
+        reason = path.read_text(encoding="utf8").strip()
+        rows.append({**_place(path), "seed": path.stem.removeprefix("seed-"), "settings": f"failed: {reason}"})
     return pd.DataFrame(rows).fillna("")
+
+
+def _place(path: Path) -> dict[str, str]:
+    return {"experiment": path.parent.parent.name, "config": path.parent.name}
 
 
 def _made(path: Path) -> str:

@@ -14,8 +14,8 @@ import time
 import torch
 
 from modules_lib import runs
-from modules_lib.execute import make
 from modules_lib.experiments import EXPERIMENTS, preset
+from modules_lib.making import make
 from modules_lib.progress import Loop, Progress
 
 

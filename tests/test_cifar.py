@@ -8,7 +8,6 @@ import torch
 from modules_lib.claims import CLAIMS, judge
 from modules_lib.claims.cifar import few_weights_many_errors
 from modules_lib.data.images import CLASSES, Images
-from modules_lib.execute import _Job
 from modules_lib.experiments import cifar, preset, published_preset
 from modules_lib.experiments.cifar import LeaveOneOut, confusion, predictions
 from modules_lib.figures import cifar as figures
@@ -22,6 +21,7 @@ from modules_lib.measures import (
     true_positive_drops,
 )
 from modules_lib.models import CNN
+from modules_lib.pool import Job
 from modules_lib.progress import Progress
 
 CONFIG = LeaveOneOut(batch=16, weight_steps=25, mask_steps=6, weight_lr=1e-2, removed=("airplane", "cat"), mask_lr=1.0)
@@ -102,7 +102,7 @@ def test_a_stage_never_sees_the_class_that_it_leaves_out(monkeypatch):
 
 
 def test_all_stages_wait_for_the_reference_and_then_for_nothing():
-    job = _Job(CONFIG, 0)
+    job = Job(CONFIG, 0)
     assert job.ready() == ["weights"]
     job.made.add("weights")
     assert job.ready() == ["full"]

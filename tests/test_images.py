@@ -112,7 +112,7 @@ def test_without_files_and_network_a_sentence_says_what_to_put_where(tmp_path, m
         raise OSError("no network")
 
     monkeypatch.setenv("MODULES_DATA", str(tmp_path))
-    monkeypatch.setattr(files, "download_and_extract_archive", no_network)
+    monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", no_network)
     monkeypatch.setattr(files.shutil, "which", lambda name: None)
     for load, name in ((cifar10, "data_batch_1.bin"), (mnist, "train-images-idx3-ubyte")):
         with pytest.raises(files.MissingDataError, match=rf"{name} is not there .*no network.*Put the official files"):

@@ -15,9 +15,9 @@ from torch import nn
 
 from modules_lib import MaskedModel, runs, train_masks, train_weights
 from modules_lib.checkpoints import Checkpoint
-from modules_lib.execute import make
 from modules_lib.experiments import preset
 from modules_lib.experiments.addmul import AddMul
+from modules_lib.making import make
 from modules_lib.models import FNN
 from modules_lib.progress import Progress
 from tests.conftest import ROOT, run_module
@@ -231,7 +231,7 @@ def test_a_full_disk_is_said_and_leaves_the_store_valid(tmp_path, monkeypatch, m
             make(TINY, 0, progress)
     script = (
         "import resource, signal\n"
-        "from modules_lib.execute import make\n"
+        "from modules_lib.making import make\n"
         "from modules_lib.progress import Progress\n"
         "from tests.test_resume import TINY\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

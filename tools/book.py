@@ -9,13 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import IO
 
-import papermill
-from traitlets.config import Config
-
-from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, tags, write
+from tools.building import all_missing, check_free
+from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, write
+from tools.execution import TRAIN, check_parameters, execute
 from tools.render import EXECUTED, HTML, executed, render
 
 DURATION = {"smoke": "about 2 minutes", "laptop": "about 17 minutes on 2 cores", "paper": "days, less on a GPU"}
@@ -32,114 +30,56 @@ def finished(command: list[str], errors: IO[str] | None = None) -> int:
 
 
 def train(scale: str) -> None:
-    """Train what the chapters show, here in the terminal; a run that is finished already is only loaded."""
-    code = finished([sys.executable, "-m", "modules_lib", "run", "--scale", scale, "all"])
-    if code:
-        raise BookError(f"training stopped (exit code {code}): mend what it says above; finished runs are kept")
+    """Train what the chapters show, here in the terminal; a run that is finished already is only loaded.
 
-
-def assignments(code: str) -> dict[str, ast.expr]:
-    """The names that some code sets at its top level, and where their values stand in it."""
-    found: dict[str, ast.expr] = {}
-    for node in ast.parse(code).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
-    return found
-
-
-def parameters_of(name: str) -> list[str]:
-    """What a chapter lets its reader set: the names in its cell tagged `parameters`."""
-    cells = [cell for cell in read(source(name)).cells if "parameters" in tags(cell)]
-    return list(assignments(cells[0].source)) if cells else []
-
-
-def check_parameters(names: list[str], given: dict) -> None:
-    """Papermill only warns about a name that no chapter has, and the book would quietly show something else."""
-    allowed = sorted({parameter for name in names for parameter in parameters_of(name)})
-    for parameter in given:
-        if parameter not in allowed:
-            raise BookError(f'no chapter has a parameter "{parameter}": choose from {", ".join(allowed) or "none"}')
-
-
-def replace_value(code: str, old: ast.expr, new: str) -> str:
-    lines = code.encode().splitlines(keepends=True)  # syntax trees count bytes
-    first, last = old.lineno - 1, old.end_lineno - 1
-    lines[first : last + 1] = [lines[first][: old.col_offset] + new.encode() + lines[last][old.end_col_offset :]]
-    return b"".join(lines).decode()
-
-
-def fold_parameters(path: Path) -> None:
-    """Papermill adds its values in a second cell, which would undo a reader's later edit of the first.
-
-    Keep one cell, with the values that were used.
+    A run that fails is missing in its chapter, which says so.
     """
-    nb = read(path)
-    injected = next((cell for cell in nb.cells if "injected-parameters" in tags(cell)), None)
-    if injected is None:
-        return
-    own = next(cell for cell in nb.cells if "parameters" in tags(cell))
-    for name, used in assignments(injected.source).items():
-        new = ast.get_source_segment(injected.source, used)
-        own.source = replace_value(own.source, assignments(own.source)[name], new)
-    nb.cells.remove(injected)
-    write(nb, path)
-
-
-def execute(name: str, target: Path, given: dict) -> None:
-    """Run one chapter into `target`, which appears when it has run to its end."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(".stopped.ipynb")  # what is up to date is known by the target's date
-    terminal = sys.stderr.isatty()
-    began = time.monotonic()
-    sockets = tempfile.TemporaryDirectory(prefix="kernel-")  # kernels that start together would race for ports
-    try:
-        papermill.execute_notebook(
-            str(source(name)),
-            str(unfinished),
-            parameters={key: value for key, value in given.items() if key in parameters_of(name)},
-            kernel_name="python3",
-            cwd=str(source(name).parent),  # as in JupyterLab and nbval
-            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets.name}/kernel"}),
-            progress_bar={"desc": name, "leave": False} if terminal else False,
-        )
-    except papermill.PapermillExecutionError as error:
-        lines = [f"  {line}" for line in error.source.strip().splitlines()]
-        print(f"{name}, cell [{error.exec_count}]:\n" + "\n".join(lines), file=sys.stderr)
-        reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-        raise BookError(f"{name} failed with {reason}; the run up to there is {unfinished}") from None
-    finally:
-        sockets.cleanup()
-    fold_parameters(unfinished)
-    unfinished.replace(target)
-    print(f"{name:<20} {time.monotonic() - began:6.1f} s", flush=True)
+    code = finished([sys.executable, "-m", "modules_lib", "run", "--scale", scale, "all"])
+    if code < 0:
+        raise BookError(f"training was ended by signal {-code}; the next make book goes on from there")
 
 
 def build(scale: str, given: dict) -> None:
-    """Train, with progress; the Snakefile then makes the chapters and pages that are not up to date."""
+    """Train, with progress; then make the chapters and pages that are not up to date."""
     check_parameters(all_chapters(), given)
+    check_free()
     print(f"Building the book at scale {scale}: {DURATION[scale]} the first time.")
     if scale != "smoke":
-        print("For a quick look: make book SCALE=smoke")
+        print("Only to read it: make read. For a quick look at everything that runs: make book SCALE=smoke")
     sys.stdout.flush()
+    began = time.time()
     train(scale)
-    config = [f"scale={scale}", f"parameters={json.dumps(given)}"]
+    make_pages(scale=scale, parameters=json.dumps(given), since=began)
+
+
+def build_to_read() -> None:
+    """Make the chapters and pages from the published results, without any training."""
+    check_free()
+    print("Making the book from the published results: about a minute and a half.", flush=True)
+    make_pages(train="never")
+
+
+def make_pages(**config: object) -> None:
+    """Have snakemake make what is not up to date, and say at the end what is missing in the book."""
+    values = [f"{name}={value}" for name, value in config.items()]
     log = EXECUTED.parent / "snakemake.log"  # what it does, step by step, is for who wants to know
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf8") as file:
-        code = finished([sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", *config], file)
+        code = finished([sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", *values], file)
     if code:
         print("\n".join(log.read_text(encoding="utf8").splitlines()[-30:]), file=sys.stderr)
         raise BookError(f"the book is not complete: mend what it says above (all of it: {log}), then make book")
     print(f"The book: {(HTML / 'index.html').as_uri()}")
+    if sentences := all_missing():
+        print("It is complete but for this:", *sentences, sep="\n")
 
 
-def run(scale: str, names: list[str], given: dict) -> None:
+def run(scale: str, names: list[str], given: dict, train: str) -> None:
     """Execute chapters, one after another."""
     check_parameters(all_chapters(), given)
     os.environ["MODULES_SCALE"] = scale  # the chapters' kernels inherit it
     for name in names:
-        execute(name, executed(name), given)
+        execute(name, executed(name), given, train)
 
 
 def refresh(names: list[str]) -> None:
@@ -174,6 +114,13 @@ def arguments() -> argparse.Namespace:
         command.add_argument(
             "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a chapter's parameter"
         )
+    to_execute.add_argument(
+        "--train",
+        choices=TRAIN,
+        default="missing",
+        help="which runs may be made; untried: none that failed, and a chapter that fails ends there (%(default)s)",
+    )
+    commands.add_parser("read", help="execute the chapters without training, and render them")
     commands.add_parser("html", help="render the executed chapters again")
     to_refresh = commands.add_parser("refresh", help="renew the outputs stored in the notebooks")
     to_refresh.add_argument("--check", action="store_true", help="only say what is not in its normal form")
@@ -197,7 +144,9 @@ def main() -> None:
         if args.command == "build":
             build(args.scale, dict(args.p))
         elif args.command == "execute":
-            run(args.scale, select(args.chapter), {name: value(text) for name, text in args.p})
+            run(args.scale, select(args.chapter), {name: value(text) for name, text in args.p}, args.train)
+        elif args.command == "read":
+            build_to_read()
         elif args.command == "html":
             render()
         elif args.check:

@@ -19,6 +19,7 @@ OUTPUT = Path(os.environ.get("MODULES_OUTPUT") or ROOT).resolve()  # tests build
 EXECUTED = OUTPUT / "_build/executed"
 PAGES = OUTPUT / "_build/pages"
 HTML = OUTPUT / "_build/html"
+RENDERING = OUTPUT / "_build/rendering"
 NOTEBOOK_LINK = re.compile(r'href="(?P<name>[\w-]+)\.ipynb(#(?P<heading>[^"]*))?"')
 
 
@@ -30,6 +31,12 @@ def is_complete(nb: NotebookNode) -> bool:
     """Whether papermill reached the end of this copy; its marks tell a stopped run from a finished one."""
     marks = nb.metadata.get("papermill", {})
     return marks.get("end_time") is not None and not marks.get("exception")
+
+
+def missing(nb: NotebookNode) -> list[str]:
+    """What an executed chapter says is missing in it: runs that failed, or cells after one that failed."""
+    outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
+    return [output.metadata["missing"] for output in outputs if output.get("metadata", {}).get("missing")]
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
@@ -86,20 +93,28 @@ def sources() -> None:
 
 
 def render() -> None:
-    """Write the pages to `_build/html`; a warning is an error, since it is something a reader would see."""
+    """Write the pages to `_build/html`; a warning is an error, since it is something a reader would see.
+
+    They are made in a folder of their own and take the place of the earlier ones when they are whole.
+    """
     if not any(executed(name).exists() for name in all_chapters()):
         raise BookError("no chapter has been executed yet: run make book first (SCALE=smoke is the quick look)")
     sources()
-    shutil.rmtree(HTML, ignore_errors=True)
+    shutil.rmtree(RENDERING, ignore_errors=True)
     print("rendering the pages ...", flush=True)
     began = time.monotonic()
     # --all: Sphinx does not notice that a local extension has changed
     strict = ["--all", "-W", "-n", "--keep-going", "-q"]
     program = [sys.executable, str(Path(sys.executable).with_name("jupyter-book"))]
-    command = [*program, "build", *strict, "--path-output", str(OUTPUT), str(PAGES)]
+    command = [*program, "build", *strict, "--path-output", str(RENDERING), str(PAGES)]
     result = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if result.returncode:
         print(result.stdout, file=sys.stderr)
         raise BookError("the pages could not be rendered without warnings: mend what Jupyter Book says above")
+    old = RENDERING / "old"
+    if HTML.exists():
+        HTML.rename(old)
+    (RENDERING / "_build/html").rename(HTML)
+    shutil.rmtree(RENDERING)
     landing = HTML / "index.html"
     print(f"rendering took {time.monotonic() - began:.0f} s\n\nOpen the book:\n  {landing.as_uri()}\n  {landing}")

@@ -7,9 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from torchvision.datasets.utils import check_integrity
-
 from modules_lib.data import scan
+from modules_lib.data.files import md5_of
 
 OFFICIAL_MD5 = "4986284a1ed140efe3238094767eabc7"
 
@@ -20,7 +19,7 @@ def tested(path: Path) -> set[str]:
     Raises:
         ValueError: the file is not the authors' file of the simple split's test commands.
     """
-    if not check_integrity(str(path), OFFICIAL_MD5):
+    if md5_of(path) != OFFICIAL_MD5:
         raise ValueError(f"{path} is not the authors' file: its MD5 sum is not {OFFICIAL_MD5}.")
     lines = path.read_text(encoding="utf8").splitlines()
     return {line.removeprefix("IN: ").split(" OUT: ")[0] for line in lines}

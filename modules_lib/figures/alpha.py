@@ -207,7 +207,7 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
             mode="markers" if kind == RUN else "lines+markers",
             marker={"symbol": symbol, "size": 10, "color": COLOURS["add"], "line": {"color": "white", "width": 1.5}},
             line={"color": COLOURS["add"], "dash": dash},
-            name=f"{kind}, {count(frames['capacity-tiny']['seed'].nunique(), 'seed')}",
+            name=f"{kind}, {count(frames[next(iter(names.values()))]['seed'].nunique(), 'seed')}",
             customdata=[
                 [plus_minus(mean, deviation), f"{right:.1f}"]
                 for (mean, deviation), right in zip(summary.to_numpy(), learned, strict=True)

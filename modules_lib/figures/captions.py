@@ -30,9 +30,10 @@ def means(published: Results, run: Results, marks: str = "Bars", run_marks: str 
     return " ".join(said)
 
 
-def numbers(published: Results, run: Results) -> str:
-    """What the numbers written in a figure are, in a sentence."""
-    sides = {"published": published, "this run": run}
+def numbers(published: Results, run: Results, *names: str) -> str:
+    """Say what the numbers written in a figure are; the figure shows the results of these names, else all."""
+    both = {"published": published, "this run": run}
+    sides = {kind: {n: f for n, f in results.items() if not names or n in names} for kind, results in both.items()}
     there = {kind: results for kind, results in sides.items() if any(not frame.empty for frame in results.values())}
     counts = ", ".join(f"{kind}: {seeds(results)}" for kind, results in there.items())
     return f"Numbers: mean and, where there are several seeds, unbiased standard deviation over them ({counts})."
