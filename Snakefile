@@ -61,9 +61,18 @@ def arguments(folder):
     return f"{name} --scale {config['scale']} --seed {seed}" + (f" --beta {beta}" if beta is not None else "")
 
 
+def runs_of(chapter):
+    """The marks of the runs that a chapter shows and that are to be made."""
+    shown = CHAPTERS.get(Path(chapter).name, ()) if config["train"] != "never" else ()
+    return [mark for mark, folder in MARKS.items() if GRID[folder][0] in shown]
+
+
+# What lies between runs and pages is asked for, too: else it would not be made again while the pages are there.
 rule all:
     input:
         HTML / "index.html",
+        [str(executed(name)) for name in all_chapters()],
+        [mark for name in all_chapters() for mark in runs_of(name)],
 
 
 rule runs:
@@ -85,12 +94,6 @@ rule run:
         gpu=NEEDS["gpus"],
     shell:
         "{PYTHON} modules_lib run {params.arguments} --jobs {threads} || test -e {params.failed}"
-
-
-def runs_of(chapter):
-    """The marks of the runs that a chapter shows and that are to be made."""
-    shown = CHAPTERS.get(Path(chapter).name, ()) if config["train"] != "never" else ()
-    return [mark for mark, folder in MARKS.items() if GRID[folder][0] in shown]
 
 
 rule chapter:

@@ -44,7 +44,12 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory) -> Path:
-    """The HTML of the whole book, trained, executed and rendered at smoke scale: once for all processes that test."""
+    """The HTML of the whole book, trained, executed and rendered at smoke scale: once for all processes that test.
+
+    MODULES_BUILT_BOOK names the repository in which `make book SCALE=smoke` has made it before.
+    """
+    if os.environ.get("MODULES_BUILT_BOOK"):
+        return Path(os.environ["MODULES_BUILT_BOOK"]).resolve() / "_build/html"
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "book"
     failure = folder / "failed.txt"

@@ -94,7 +94,7 @@ def execute(name: str, target: Path, given: dict, train: str = "missing") -> Non
                 raise BookError(f"{name} failed with {reason}; the run up to there is {kept}")
             nb = read(unfinished)
             fold_parameters(nb)
-            write(ended(nb, read(source(name)), reason) if reason else nb, unfinished)
+            write(ended(name, nb, reason) if reason else nb, unfinished)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def run_cells(name: str, copy: Path, given: dict) -> str:
     return ""
 
 
-def ended(nb: NotebookNode, chapter: NotebookNode, reason: str) -> NotebookNode:
+def ended(name: str, nb: NotebookNode, reason: str) -> NotebookNode:
     """The copy of a chapter that failed, as a page can show it.
 
     A sentence stands where it stopped, and what is stored in the chapter in the cells below.
@@ -131,9 +131,9 @@ def ended(nb: NotebookNode, chapter: NotebookNode, reason: str) -> NotebookNode:
     nb.cells = [cell for cell in nb.cells if ERROR_MARKER_TAG not in tags(cell)]
     codes = [cell for cell in nb.cells if cell.cell_type == "code"]
     stopped = next(i for i, cell in enumerate(codes) if cell.metadata.papermill.get("status") != "completed")
-    sentence = f"This chapter could not be run beyond this cell: {reason}"
+    sentence = f"The chapter {name} could not be run beyond this cell: {reason}"
     codes[stopped].outputs = [notice(sentence, missing=True)]
-    stored = [cell for cell in normal(chapter).cells if cell.cell_type == "code"]
+    stored = [cell for cell in normal(read(source(name))).cells if cell.cell_type == "code"]
     for cell, own in list(zip(codes, stored, strict=True))[stopped + 1 :]:
         cell.outputs = own.outputs
     nb.metadata.papermill.exception = None

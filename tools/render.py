@@ -9,17 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import yaml
 from docutils.nodes import make_id
 from nbformat import NotebookNode
 
-from tools.chapters import ROOT, BookError, all_chapters, normal, read, source, write
+from tools.chapters import NOTEBOOK_METADATA, ROOT, BookError, all_chapters, normal, read, source, tags, write
 
 OUTPUT = Path(os.environ.get("MODULES_OUTPUT") or ROOT).resolve()  # tests build elsewhere
 EXECUTED = OUTPUT / "_build/executed"
 PAGES = OUTPUT / "_build/pages"
 HTML = OUTPUT / "_build/html"
 RENDERING = OUTPUT / "_build/rendering"
+PANDAS_NAME = re.compile(r"\bT_[0-9a-f]{5}(?=[\"_ ])")
 NOTEBOOK_LINK = re.compile(r'href="(?P<name>[\w-]+)\.ipynb(#(?P<heading>[^"]*))?"')
 
 
@@ -42,14 +44,18 @@ def missing(nb: NotebookNode) -> list[str]:
 def readable(nb: NotebookNode) -> NotebookNode:
     """The chapter for a page without a kernel: no widgets, which would be dead there, and no progress bars.
 
-    Links of HTML outputs lead to notebooks, as in JupyterLab, and here to their pages.
+    Links of HTML outputs lead to notebooks, as in JupyterLab, and here to their pages. What differs from one execution
+    to the next goes: when it was, and the random names that pandas gives its tables.
     """
-    nb.metadata.pop("widgets", None)
+    nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    tables: dict[str, str] = {}
     for cell in nb.cells:
+        cell.metadata = nbformat.from_dict({"tags": tags(cell)})
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not _is_widget(o) and o.get("name") != "stderr"]
             for data in [output["data"] for output in cell.outputs if "text/html" in output.get("data", {})]:
-                data["text/html"] = NOTEBOOK_LINK.sub(_page_link, "".join(data["text/html"]))
+                text = NOTEBOOK_LINK.sub(_page_link, "".join(data["text/html"]))
+                data["text/html"] = PANDAS_NAME.sub(lambda name: tables.setdefault(name[0], f"T_{len(tables)}"), text)
     return nb
 
 
