@@ -17,7 +17,7 @@ endif
 .PHONY: help read book html lab serve chapters test test-cluster bench format clean
 
 help:
-	@echo "make read        the book from the published results, without training: a minute and a half, then open the page"
+	@echo "make read        the book from the published results, without training, in two minutes"
 	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
 	@echo "make html        render the executed chapters again"
 	@echo "make lab         open the chapters in JupyterLab"

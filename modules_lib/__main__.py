@@ -15,7 +15,7 @@ import docstring_parser
 import tyro
 
 from modules_lib import claims as claims_module
-from modules_lib import results, runs, tables
+from modules_lib import listing, results, runs, tables
 from modules_lib.checks import check_count
 from modules_lib.execute import execute
 from modules_lib.experiments import EXPERIMENTS, preset
@@ -35,10 +35,18 @@ def _options() -> list[tuple[str, Any, Any]]:
             said.setdefault(name, {}).setdefault(description, experiment.split("-")[0])
     fixed = {"network", "size", "variant"}  # part of the experiment's name
     return [
-        (name, Annotated[types[name] | None, tyro.conf.arg(help=_help(said[name]))], dataclasses.field(default=None))
+        (name, Annotated[types[name] | None, _option(types[name], _help(said[name]))], dataclasses.field(default=None))
         for name in said
         if name in types and name not in fixed
     ]
+
+
+METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", tuple[int, ...]: "INT ...", tuple[float, ...]: "FLOAT ..."}
+
+
+def _option(kind: Any, help: str) -> Any:
+    """How the help shows a setting: what may be given, and that the scale decides where nothing is."""
+    return tyro.conf.arg(help=help, metavar=METAVARS.get(kind, "TEXT ..."), help_behavior_hint="(default: the scale's)")
 
 
 def _described(config: type[Config]) -> dict[str, str]:
@@ -64,7 +72,7 @@ class Selection:
         seed: these seeds instead.
     """
 
-    experiment: tyro.conf.Positional[str]
+    experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")]
     scale: Scale = "laptop"
     seeds: int = 1
     seed: tuple[int, ...] = ()
@@ -93,6 +101,8 @@ def run(selection: Selected, jobs: int | None = None) -> None:
     Args:
         jobs: trainings at once; by default one a core, or one on a GPU.
     """
+    if jobs is not None:
+        check_count("jobs", jobs)
     configs, seeds = selection.configs(), selection.chosen_seeds()
     try:
         execute(configs, seeds, jobs)
@@ -117,9 +127,13 @@ def publish(selection: Selected) -> None:
     print(f"{len(copied)} runs published, {len(found) - len(copied)} were already.")
 
 
-def list_() -> None:
-    """List the experiments: what each shows, its length, and how long its published runs took."""
-    print(tables.experiments().to_string(index=False))
+def list_(experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "") -> None:
+    """List the experiments: what each shows, its chapter, its steps and minutes at each scale.
+
+    Args:
+        experiment: only this one, with its stages and settings.
+    """
+    print(listing.one_experiment(experiment) if experiment else listing.all_experiments())
 
 
 def show() -> None:
@@ -166,8 +180,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Run a command; what a user can mend is one sentence, without a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's end of time is like Ctrl-C
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="modules_lib", config=(tyro.conf.OmitArgPrefixes,))
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="python -m modules_lib", args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+        )
     except (ValueError, RuntimeError, OSError) as error:  # the last: what may not be read, by name
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

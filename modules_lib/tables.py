@@ -1,41 +1,15 @@
-"""Tables for the command line: the experiments, and what the run store holds."""
+"""What the run store holds, as a table for the command line."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from modules_lib.experiments import EXPERIMENTS, nearest_scale, read_config
-from modules_lib.experiments.config import SCALES
-from modules_lib.results import runs_of
+from modules_lib.experiments import nearest_scale, read_config
 from modules_lib.runs import runs_folder, stored
-
-
-def experiments() -> pd.DataFrame:
-    """Every experiment and scale: what it shows, steps of training, and minutes that a published run took."""
-    rows = []
-    for name, scales in EXPERIMENTS.items():
-        module = inspect.getmodule(type(scales["paper"]))
-        shows = (inspect.getdoc(module) or "").split(":")[0].replace("\n", " ")
-        for scale in SCALES:
-            config = scales[scale]
-            seconds = [run.provenance()["seconds"] for run in runs_of(config)]
-            rows.append(
-                {
-                    "experiment": name,
-                    "scale": scale,
-                    "shows": shows,
-                    "stages": ", ".join(config.stages),
-                    "steps": config.work(),
-                    "minutes": f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "?",
-                }
-            )
-            name = shows = ""  # once is enough
-    return pd.DataFrame(rows)
 
 
 def store() -> pd.DataFrame:

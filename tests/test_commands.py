@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from modules_lib import runs
+from modules_lib import listing, runs
 from modules_lib.experiments import EXPERIMENTS
 from modules_lib.experiments.addmul import AddMul
+from modules_lib.experiments.config import SCALES
 from tests.conftest import run_module
 
 TINY = ("--scale", "smoke", "--hidden", "8", "--weight-steps", "3", "--mask-steps", "2")
@@ -19,6 +20,7 @@ TINY = ("--scale", "smoke", "--hidden", "8", "--weight-steps", "3", "--mask-step
         (["run", "addmul-fnn", "--scale", "big"], "big"),
         (["run", "sorting"], "Unknown experiment 'sorting'; it must be one of"),
         (["run", "addmul-fnn", "--seeds", "0"], "seeds is 0"),
+        (["run", "addmul-fnn", "--jobs", "0"], "jobs is 0; it must be a whole number of at least 1"),
         (
             ["publish", "addmul-fnn", "--scale", "smoke"],
             "is not finished with these settings; `run` with the same ones",
@@ -71,5 +73,26 @@ def test_runs_are_made_listed_checked_and_published(tmp_path):
 
 def test_experiments_are_listed_with_what_they_show_and_cost():
     text = run_module("modules_lib", "list").stdout
-    assert all(name in text for name in EXPERIMENTS)
-    assert "Addition and multiplication with shared inputs and outputs" in text and "full, add, mul" in text
+    assert max(map(len, text.splitlines())) <= 100
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ") and line.split()}
+    assert all(len(rows[name]) == 6 for name in EXPERIMENTS)
+    assert rows["addmul-fnn"][:3] == [f"{EXPERIMENTS['addmul-fnn'][scale].work():,}" for scale in SCALES]
+    assert "Two additions with inputs and outputs of their own (section 3.2, appendix D): book/double.ipynb" in text
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_one_experiment_is_listed_with_its_stages_and_settings(name):
+    text = listing.one_experiment(name)
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(stage in text for config in EXPERIMENTS[name].values() for stage in config.stages)
+    assert f"python -m modules_lib run {name} --scale paper" in text and "not as in the paper: " in text
+
+
+def test_an_unknown_experiment_is_not_listed():
+    result = run_module("modules_lib", "list", "sorting")
+    assert result.returncode == 1 and "error: Unknown experiment 'sorting'; it must be one of addmul-" in result.stderr
+
+
+def test_without_a_command_the_help_is_shown():
+    result = run_module("modules_lib")
+    assert result.returncode == 0 and "usage: python -m modules_lib" in result.stdout and "publish" in result.stdout

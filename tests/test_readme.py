@@ -20,6 +20,7 @@ README = (ROOT / "README.md").read_text(encoding="utf8")
 TYPED = r"(?:make|papermill|pytest|python|snakemake) [^\n`]+"
 # What make is to run, which other tests try: the book that they all read is built by the first.
 RECIPES = {
+    "make read": "-m tools.book read",
     "make book SCALE=smoke": "-m tools.book build --scale smoke",
     "make book": "-m tools.book build --scale laptop",
     "make test": "-m pytest tests -n logical --maxprocesses 4 --dist loadfile",

@@ -16,7 +16,7 @@ from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read
 from tools.execution import TRAIN, check_parameters, execute
 from tools.render import EXECUTED, HTML, executed, render
 
-DURATION = {"smoke": "about 2 minutes", "laptop": "about 17 minutes on 2 cores", "paper": "days, less on a GPU"}
+DURATION = {"smoke": "about 3 minutes", "laptop": "about 17 minutes on 2 cores", "paper": "days, less on a GPU"}
 
 
 def finished(command: list[str], errors: IO[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 from IPython.display import Markdown
 
-from modules_lib.experiments import CHAPTERS, preset, published_preset
+from modules_lib.experiments import CHAPTERS
 from modules_lib.figures.theme import count
-from modules_lib.results import runs_of
+from modules_lib.listing import Time, run_time
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository, of which the book is a part
 END_OF_SENTENCE = re.compile(r"(?<=[.?!:])\s")
@@ -48,30 +48,6 @@ def read_chapter(path: Path) -> Chapter:
     title, _, rest = text.removeprefix("# ").partition("\n")
     paragraph = " ".join(rest.strip().partition("\n\n")[0].split())
     return Chapter(path.stem, title.strip(), END_OF_SENTENCE.split(paragraph)[0].removesuffix(":"))
-
-
-@dataclass(frozen=True)
-class Time:
-    """What a run of a chapter takes, in seconds on one core.
-
-    Attributes:
-        seconds: mean over the published seeds.
-        scaled: published runs have more stages, and this is their time by the proportion of steps.
-        seeds: how many.
-    """
-
-    seconds: float
-    scaled: bool
-    seeds: int
-
-
-def run_time(experiment: str) -> Time | None:
-    """How long the run of an experiment that a chapter makes at laptop scale took where it was published, if it was."""
-    own, made = preset(experiment), published_preset(experiment)
-    seconds = [run.provenance()["seconds"] for run in runs_of(made)]
-    if not seconds:
-        return None
-    return Time(sum(seconds) / len(seconds) * own.work() / made.work(), own != made, len(seconds))
 
 
 def times() -> Markdown:
