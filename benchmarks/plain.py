@@ -17,6 +17,7 @@ from modules_lib.data.scan import LONGEST_COMMAND, MOST_ACTIONS
 from modules_lib.masked import weights_only
 from modules_lib.masks import Masks
 from modules_lib.sampling import gumbel_sigmoid, straight_through
+from modules_lib.seq2seq import with_end
 
 
 class _WithLogits(nn.Module):
@@ -168,15 +169,16 @@ class CellEncoderDecoder(nn.Module):
         layers: int = 2,
     ):
         super().__init__()
-        self.end, self.teach, self.longest = end, True, longest
-        self.words, self.tokens = nn.Embedding(words, embedding), nn.Embedding(tokens, embedding)
+        self.end, self.word_end, self.teach, self.longest = end, words, True, longest
+        self.words, self.tokens = nn.Embedding(words + 1, embedding), nn.Embedding(tokens, embedding)
         self.encoder, self.decoder = Cells(embedding, state, layers), Cells(embedding, state, layers)
         self.output = nn.Linear(state, tokens)
 
     def forward(self, both: Tensor) -> Tensor:
         """int64 [batch, W + T], words and answers, -1 where a sequence has ended -> scores [batch, T, tokens]."""
         words, answers = both.split(self.longest, 1)
-        embedded = self.words(words.clamp(min=0))  # [batch, W, embedding]
+        words = with_end(words, self.word_end)
+        embedded = self.words(words.clamp(min=0))  # [batch, W + 1, embedding]
         states = self.encoder.start(embedded[:, 0])
         for step in range(words.shape[1]):
             _, after = self.encoder(embedded[:, step], states)

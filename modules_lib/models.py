@@ -5,21 +5,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from modules_lib.first_weights import begin_fnn, begin_lstm
 from modules_lib.lstm import layers_of
 from modules_lib.recurrent import linear
 
 
 class FNN(nn.Module):
-    """A feedforward network with ReLU between its layers; 2000-2000-2000-2000 in the paper (appendix C)."""
+    """A feedforward network with ReLU between its layers; 2000-2000-2000-2000 in the paper (appendix C).
 
-    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int):
+    Args:
+        inputs, hidden, outputs: numbers of units.
+        first_weights: "released" or "xavier", as for :func:`modules_lib.first_weights.begin_fnn`.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, first_weights: str = "released"):
         super().__init__()
         sizes = [inputs, *hidden, outputs]
         layers = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
         self.layers = nn.ModuleList(layers)
-        for layer in layers:
-            nn.init.xavier_normal_(layer.weight, gain=1.0 if layer is layers[-1] else nn.init.calculate_gain("relu"))
-            nn.init.zeros_(layer.bias)
+        begin_fnn(layers, first_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, inputs] -> [batch, outputs]"""
@@ -29,23 +33,29 @@ class FNN(nn.Module):
 
 
 class RepeatLSTM(nn.Module):
-    """An LSTM that is shown its input for some steps; the output is read after the last (sections 3.1 and 3.2)."""
+    """An LSTM that is shown its input for some steps; the output is read after the last (sections 3.1 and 3.2).
 
-    def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
+    Args:
+        inputs, state, outputs, layers: sizes, and the number of layers.
+        steps: so often the input is shown.
+        first_weights: of the LSTM, "released", "xavier" or "pytorch", as for
+            :func:`modules_lib.first_weights.begin_lstm`. The output layer begins as PyTorch's.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        state: int,
+        outputs: int,
+        layers: int = 2,
+        steps: int = 3,
+        first_weights: str = "released",
+    ):
         super().__init__()
         self.steps = steps
         self.lstm = nn.LSTM(inputs, state, layers)
         self.output = nn.Linear(state, outputs)
-        for name, parameter in self.lstm.named_parameters():
-            for gate in parameter.chunk(4):  # in the order input, forget, cell, output
-                if name.startswith("weight_hh"):
-                    nn.init.orthogonal_(gate)
-                elif name.startswith("weight_ih"):
-                    nn.init.xavier_normal_(gate)
-                else:
-                    nn.init.zeros_(gate)
-            if name.startswith("bias_hh"):
-                nn.init.ones_(parameter.chunk(4)[1])
+        begin_lstm(self.lstm, first_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, inputs] -> [batch, outputs]

@@ -6,11 +6,15 @@ It can run K sets of weights at once, each on its part of a batch, so that K mas
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules_lib.checks import check_choice
+from modules_lib.first_weights import begin_lstm
 from modules_lib.lstm import Layer, State, layers_of
 from modules_lib.recurrent import Packing, embedded, linear
 
+DROPPED = ("embeddings", "output")
 Weights = dict[str, Tensor]  # of K networks: parameter -> [K, ...], or [1, ...] where all have the same
 
 
@@ -20,9 +24,17 @@ class EncoderDecoder(nn.Module):
     ``encoder`` and ``decoder`` hold weights; :mod:`modules_lib.recurrent` runs them.
 
     Args:
-        words, tokens: how many there are, ``end`` included.
+        words, tokens: how many there are; of the tokens one is ``end``.
         end: the token that ends an answer; the decoder is also given it first.
-        embedding, state, layers, dropout: sizes, and the rate of dropout between layers and before the output.
+        embedding, state, layers: sizes, and the number of layers.
+        dropout: its rate, between layers and in a second place.
+        dropped: the second place: "embeddings", as in the released code, or "output", before the output layer.
+        read_end: whether the encoder reads an end after the last word, as in the released code.
+        first_weights: of both LSTMs, "released", "xavier" or "pytorch", as for
+            :func:`modules_lib.first_weights.begin_lstm`.
+
+    Raises:
+        ValueError: there is no such second place, or no such kind of first weights.
     """
 
     def __init__(
@@ -34,15 +46,21 @@ class EncoderDecoder(nn.Module):
         state: int = 200,
         layers: int = 2,
         dropout: float = 0.5,
+        dropped: str = "embeddings",
+        read_end: bool = True,
+        first_weights: str = "released",
     ):
         super().__init__()
-        self.end = end
-        self.words = nn.Embedding(words, embedding)
+        self.end, self.dropped = end, check_choice("place of dropout", dropped, DROPPED)
+        self.word_end = words if read_end else None  # behind the words
+        self.words = nn.Embedding(words + read_end, embedding)
         self.tokens = nn.Embedding(tokens, embedding)
         self.encoder = nn.LSTM(embedding, state, layers)
         self.decoder = nn.LSTM(embedding, state, layers)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(state, tokens)
+        for lstm in (self.encoder, self.decoder):
+            begin_lstm(lstm, first_weights)
 
     def forward(self, words: Tensor, answers: Tensor, teach: bool = True) -> Tensor:
         """The scores of every token of the answers, one answer after another.
@@ -77,11 +95,16 @@ class EncoderDecoder(nn.Module):
             fed = self._own_answers(weights, layers, packing.counts)
             if self.dropout.training:  # the choice had its own draw of it
                 layers = layers_of("decoder", weights, [layer.state for layer in layers], packing.counts)
-        outputs, _ = self._run(layers, embedded(weights["tokens.weight"], fed))[-1]
+        outputs, _ = self._run(layers, self._embedded(weights["tokens.weight"], fed))[-1]
         return packing.unpack(self._scores(weights, outputs), answers >= 0)
 
     def _own_weights(self) -> Weights:
         return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+
+    def _embedded(self, table: Tensor, tokens: Tensor) -> Tensor:
+        """[K or 1, V, E], int64 [K, n] -> [K, n, E], what the first layer is given."""
+        x = embedded(table, tokens)
+        return self.dropout(x) if self.dropped == "embeddings" else x
 
     def _run(self, layers: list[Layer], x: Tensor) -> list[State]:
         """[K, N, in] -> the state of each layer after every token, [K, N, state] twice."""
@@ -92,13 +115,16 @@ class EncoderDecoder(nn.Module):
 
     def _scores(self, weights: Weights, outputs: Tensor) -> Tensor:
         """[K, n, state] -> [K, n, tokens]"""
-        return linear(self.dropout(outputs), weights["output.weight"], weights["output.bias"])
+        outputs = self.dropout(outputs) if self.dropped == "output" else outputs
+        return linear(outputs, weights["output.weight"], weights["output.bias"])
 
     def _read(self, weights: Weights, words: Tensor, order: Tensor) -> list[State]:
         """int64 [B, W] -> the state of each layer after the sequences in this order, [K, b]: [K, b, state] twice."""
+        if self.word_end is not None:
+            words = with_end(words, self.word_end)
         lengths, (groups, size) = (words >= 0).sum(1), order.shape
         packing = Packing(lengths, groups)
-        x = embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, N, embedding]
+        x = self._embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, N, embedding]
         zero = (x.new_zeros(groups, size, self.encoder.hidden_size),) * 2
         layers = layers_of("encoder", weights, [zero] * self.encoder.num_layers, packing.counts)
         last = packing.at(order, lengths[order] - 1).unsqueeze(2)  # [K, b, 1]
@@ -117,7 +143,7 @@ class EncoderDecoder(nn.Module):
 
     def _next(self, weights: Weights, layers: list[Layer], token: Tensor) -> Tensor:
         """int64 [K, n] -> the most likely next token [K, n], after a step of each layer."""
-        x = embedded(weights["tokens.weight"], token)
+        x = self._embedded(weights["tokens.weight"], token)
         for i, layer in enumerate(layers):
             x = layer.step(x if i == 0 else self.dropout(x))
         return self._scores(weights, x).argmax(2)
@@ -138,3 +164,10 @@ class EncoderDecoder(nn.Module):
             rows, token = rows[going], token[going]
             states = [(layer.h[:, going], layer.c[:, going]) for layer in layers]  # [1, n, state] twice
         return answers
+
+
+def with_end(words: Tensor, end: int) -> Tensor:
+    """Put an end behind each sequence: int64 [B, W], -1 where one has ended -> [B, W + 1]. An empty one stays empty."""
+    lengths = (words >= 0).sum(1, keepdim=True)  # [B, 1]
+    longer = F.pad(words, (0, 1), value=-1)
+    return longer.scatter(1, lengths, torch.where(lengths > 0, end, -1))

@@ -48,7 +48,7 @@ def two_xors(seed: int = 0, hidden: int = 10, steps: int = 600) -> nn.Module:
     """A trained network for both tasks."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = FNN(4, [hidden], 2)
+        model = FNN(4, [hidden], 2, first_weights="xavier")
     return train_weights(
         model, lambda step: (INPUTS, TARGETS), F.binary_cross_entropy_with_logits, steps=steps, lr=1e-2
     )

@@ -1,7 +1,7 @@
 """Make the book at smoke scale, killed with its children at random moments: ``python -m tests.kill_book 10``.
 
-It is made twice in a temporary folder, once undisturbed, from no runs. Prints when and in which phase it was killed, and
-ends with an error if the two books differ.
+It is made twice in a temporary folder, once undisturbed, from no runs. Prints when and in which phase it was killed,
+and ends with an error if the two books differ.
 """
 
 import os

@@ -82,8 +82,8 @@ def test_networks_have_the_papers_shape():
     assert FNN(42, [8, 6], 20)(torch.zeros(3, 42)).shape == (3, 20)
     lstm = RepeatLSTM(42, 8, 20)
     assert lstm(torch.zeros(3, 42)).shape == (3, 20)
-    forget = lstm.lstm.bias_hh_l1.view(4, 8)[1]
-    assert torch.all(forget == 1) and lstm.lstm.bias_hh_l1.sum() == 8 and not lstm.lstm.bias_ih_l1.any()
+    forget = lstm.lstm.bias_ih_l1.view(4, 8)[1]
+    assert torch.all(forget == 1) and lstm.lstm.bias_ih_l1.sum() == 8 and not lstm.lstm.bias_hh_l1.any()
     x = torch.randn(1, 42)
     states, _ = lstm.lstm(torch.stack([x, x, x]))
     torch.testing.assert_close(lstm(x), lstm.output(states[2]))

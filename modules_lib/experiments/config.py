@@ -45,6 +45,16 @@ def at_scale(scale: str | None, **values: Any) -> Any:
     return values[check_choice("scale", scale or default_scale(), tuple(values))]
 
 
+def choice(default: Any, before: Any) -> Any:
+    """Make a field of a config for a choice that the paper leaves open.
+
+    Args:
+        default: the released code's choice.
+        before: what was chosen before the field was there; runs with this value keep their identity.
+    """
+    return dataclasses.field(default=default, metadata={"before": before})
+
+
 class Data(Protocol):
     """What batches are drawn from; the same stream gives the same batch."""
 
@@ -254,17 +264,21 @@ class Config(ABC):
     def fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    @classmethod
+    def before(cls) -> dict[str, Any]:
+        """Settings that stored runs may lack, with the values that these runs were made with."""
+        return {f.name: f.metadata["before"] for f in dataclasses.fields(cls) if "before" in f.metadata}
+
     def to_json(self) -> str:
         return json.dumps({"experiment": self.experiment, **self.fields()}, indent=1, sort_keys=True)
 
     def hash(self) -> str:
-        """A run's identity: ten hexadecimal digits from the experiment and every setting that is not the default.
+        """A run's identity: ten hexadecimal digits from the experiment and every setting that is not the usual one.
 
-        A setting added later, with a default that does what was done before, leaves old runs theirs.
+        Usual is the default, or what was done before there was such a setting: so old runs keep theirs.
         """
-        changed = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
-        }
+        usual = {f.name: f.metadata.get("before", f.default) for f in dataclasses.fields(self)}
+        changed = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
         return hashlib.sha256(json.dumps([self.experiment, changed], sort_keys=True).encode()).hexdigest()[:10]
 
 

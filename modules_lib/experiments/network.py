@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from modules_lib.checks import check_choice, check_count
-from modules_lib.experiments.config import Config
+from modules_lib.experiments.config import Config, choice
+from modules_lib.first_weights import FNN_WEIGHTS
 from modules_lib.models import FNN, RepeatLSTM
 
 
@@ -20,6 +21,8 @@ class NetworkConfig(Config):
         network: "fnn", or a name that begins with "lstm".
         hidden: units of the FNN's hidden layers; of the LSTM's layers, all of one size.
         repeats: steps over which an LSTM is shown its input.
+        first_weights: of the network before training: "released", as in the paper's code, or "xavier"
+            (:mod:`modules_lib.first_weights`).
     """
 
     NETWORKS: ClassVar[tuple[str, ...]] = ("fnn", "lstm")
@@ -27,17 +30,19 @@ class NetworkConfig(Config):
     network: str = "fnn"
     hidden: tuple[int, ...] = (2000, 2000, 2000, 2000)
     repeats: int = 3
+    first_weights: str = choice("released", before="xavier")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("repeats", self.repeats)
         check_choice("network", self.network, self.NETWORKS)
+        check_choice("kind of first weights", self.first_weights, FNN_WEIGHTS)
         object.__setattr__(self, "hidden", check_hidden(self.hidden, same=self.network != "fnn"))
 
     def _network(self, inputs: int, outputs: int, steps: int) -> nn.Module:
         if self.network == "fnn":
-            return FNN(inputs, self.hidden, outputs)
-        return RepeatLSTM(inputs, self.hidden[0], outputs, len(self.hidden), steps)
+            return FNN(inputs, self.hidden, outputs, self.first_weights)
+        return RepeatLSTM(inputs, self.hidden[0], outputs, len(self.hidden), steps, self.first_weights)
 
     def layers(self) -> dict[str, str]:
         between = range(1, len(self.hidden))

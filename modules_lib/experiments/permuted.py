@@ -43,7 +43,9 @@ class ContinualFNN(FNN):
     """The network, and the masks of the tasks that it has learned."""
 
     def __init__(self, hidden: tuple[int, ...]):
-        super().__init__(PIXELS, hidden, 10)
+        super().__init__(
+            PIXELS, hidden, 10, first_weights="xavier"
+        )  # as in the released code, in this experiment alone
         self.learned: dict[str, Masks] = {}
 
 

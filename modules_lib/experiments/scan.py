@@ -14,10 +14,11 @@ from modules_lib.checks import check_choice, check_count, check_number
 from modules_lib.data import scan
 from modules_lib.data.scan import ACTIONS, END, SPLITS, WORDS, Scan
 from modules_lib.device import device
-from modules_lib.experiments.config import Config, networks
+from modules_lib.experiments.config import Config, choice, networks
+from modules_lib.first_weights import LSTM_WEIGHTS
 from modules_lib.masks import Masks
 from modules_lib.progress import Progress, Rows
-from modules_lib.seq2seq import EncoderDecoder
+from modules_lib.seq2seq import DROPPED, EncoderDecoder
 
 OUTPUT = "output.weight"
 TOKENS = (*ACTIONS, "end")  # what the output layer writes, row by row
@@ -31,7 +32,11 @@ class Splits(Config):
         batch: commands a step.
         embedding: size of the embeddings of words and actions, which are not masked.
         state: units of each of the two layers of encoder and decoder.
-        dropout: its rate while weights are trained.
+        dropout: its rate while weights are trained, between layers and in a second place:
+        dropped: "embeddings", as in the released code, or "output", before the output layer.
+        read_end: whether the encoder reads an end after the last word of a command, as in the released code.
+        first_weights: of the LSTMs before training: "released", as in the paper's code, "xavier" or "pytorch"
+            (:mod:`modules_lib.first_weights`).
     """
 
     batch: int = 256
@@ -42,19 +47,25 @@ class Splits(Config):
     embedding: int = 16
     state: int = 200
     dropout: float = 0.5
+    dropped: str = choice("embeddings", before="output")
+    read_end: bool = choice(True, before=False)
+    first_weights: str = choice("released", before="pytorch")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("embedding", self.embedding)
         check_count("state", self.state)
         check_number("dropout", self.dropout, "0.5", below=1.0)
+        check_choice("place of dropout", self.dropped, DROPPED)
+        check_choice("kind of first weights", self.first_weights, LSTM_WEIGHTS)
 
     @classmethod
     def presets(cls) -> dict[str, Config]:
         """The configs of each scale; what smoke and laptop change is what the paper does not."""
         return {
-            "smoke": cls(batch=16, weight_steps=60, mask_steps=20, embedding=8, state=16),
+            "smoke": cls(**cls.before(), batch=16, weight_steps=60, mask_steps=20, embedding=8, state=16),
             "laptop": cls(
+                **cls.before(),
                 batch=32,
                 weight_steps=3500,
                 weight_lr=4e-3,
@@ -81,7 +92,15 @@ class Splits(Config):
 
     def model(self) -> nn.Module:
         return EncoderDecoder(
-            len(WORDS), len(TOKENS), END, embedding=self.embedding, state=self.state, dropout=self.dropout
+            len(WORDS),
+            len(TOKENS),
+            END,
+            embedding=self.embedding,
+            state=self.state,
+            dropout=self.dropout,
+            dropped=self.dropped,
+            read_end=self.read_end,
+            first_weights=self.first_weights,
         )
 
     def layers(self) -> dict[str, str]:
