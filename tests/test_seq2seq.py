@@ -59,8 +59,8 @@ def test_gradients_are_those_of_each_sequence_alone(model, data):
 
 
 def test_writing_is_greedy_and_stops_at_the_end(data):
-    torch.manual_seed(5)
-    model = EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END, embedding=6, state=10, first_weights="pytorch").eval()
+    torch.manual_seed(33)
+    model = EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END, embedding=6, state=10).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)  # far enough from zero that answers differ, and end after different numbers of steps
