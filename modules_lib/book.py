@@ -12,7 +12,7 @@ from IPython.display import Markdown, display
 
 from modules_lib.choosing import Choice
 from modules_lib.claims import Verdict, report, verdicts
-from modules_lib.experiments import published_preset
+from modules_lib.experiments import preset, published_preset
 from modules_lib.experiments.config import Config
 from modules_lib.measures import TASKS, number
 from modules_lib.results import published, results_folder
@@ -61,9 +61,28 @@ def _statements(verdict: Verdict) -> str:
 
 
 def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
-    """Verdicts on claims, by number, from published runs of the paper's sizes and steps; of those that were run."""
+    """Show verdicts on claims, by number, from published runs of the paper's sizes and steps; of those that were run.
+
+    A sentence before the table names the choices in which these runs differ from what the scale now is.
+    """
     judged = [verdict for verdict in verdicts("paper") if verdict.claim.id in claims and verdict.statements]
-    return VerdictTable(judged, details=True) if judged else Markdown("None of this was run at the paper's sizes yet.")
+    if not judged:
+        return Markdown("None of this was run at the paper's sizes yet.")
+    names = {name for verdict in judged for name in verdict.runs}
+    earlier = {f"`{setting}` {value}" for name in names for setting, value in _earlier(name).items()}
+    if earlier:
+        say(
+            "These runs were made before the released code decided where the paper is silent "
+            f"({', '.join(sorted(earlier))}); none with its choices is published yet."
+        )
+    return VerdictTable(judged, details=True)
+
+
+def _earlier(experiment: str) -> dict[str, Any]:
+    """The choices in which published runs at the paper's scale differ from its preset."""
+    now = preset(experiment, "paper").fields()
+    then = published_preset(experiment, "paper").fields()
+    return {name: value for name, value in then.items() if value != now[name]}
 
 
 def paper_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:

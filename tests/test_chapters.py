@@ -10,7 +10,8 @@ import pytest
 from modules_lib import results, runs
 from modules_lib.experiments import preset
 from tests.conftest import ROOT, run_module
-from tools.chapters import all_chapters, all_pages, problems, source
+from tools.chapters import all_chapters, all_pages, problems, read, source
+from tools.render import missing
 
 SMOKE = {"MODULES_SCALE": "smoke"}
 
@@ -99,6 +100,11 @@ def test_make_refuses_an_unknown_scale_before_installing():
 
     result = subprocess.run(["make", "book", "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode != 0 and "must be smoke, laptop or paper" in result.stderr
+
+
+def test_the_built_book_is_complete(built_book):
+    copies = [built_book.with_name("executed") / f"{name}.ipynb" for name in all_chapters()]
+    assert {path.name: missing(read(path)) for path in copies} == {path.name: [] for path in copies}
 
 
 def test_the_built_book_has_every_page(built_book):

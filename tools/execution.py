@@ -75,10 +75,10 @@ def execute(name: str, target: Path, given: dict, train: str = "missing") -> Non
         given: values for its parameters; those that it does not have are left out.
         train: "missing" makes the runs that the chapter shows, and a cell that fails is an error. "untried" is for a
             chapter of a whole book: runs that failed are not tried again, and where a cell fails a sentence stands.
-            "never" trains nothing.
+            "never" trains nothing, and is like it otherwise.
 
     Raises:
-        BookError: a cell failed, unless `train` is "untried".
+        BookError: a cell failed, and `train` is "missing".
     """
     began = time.monotonic()
     os.environ["MODULES_TRAIN"] = train  # which the chapter's kernel inherits
@@ -89,7 +89,7 @@ def execute(name: str, target: Path, given: dict, train: str = "missing") -> Non
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             reason = run_cells(name, unfinished, given)
-            if reason and train != "untried":
+            if reason and train == "missing":
                 kept = unfinished.replace(target.with_suffix(".stopped.ipynb"))
                 raise BookError(f"{name} failed with {reason}; the run up to there is {kept}")
             nb = read(unfinished)
