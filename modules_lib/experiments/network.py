@@ -22,7 +22,7 @@ class NetworkConfig(Config):
         hidden: units of the FNN's hidden layers; of the LSTM's layers, all of one size.
         repeats: steps over which an LSTM is shown its input.
         first_weights: of the network before training: "released", as in the paper's code, or "xavier"
-            (:mod:`modules_lib.first_weights`).
+            (see ``modules_lib.first_weights``).
     """
 
     NETWORKS: ClassVar[tuple[str, ...]] = ("fnn", "lstm")

@@ -36,7 +36,7 @@ class Splits(Config):
         dropped: "embeddings", as in the released code, or "output", before the output layer.
         read_end: whether the encoder reads an end after the last word of a command, as in the released code.
         first_weights: of the LSTMs before training: "released", as in the paper's code, "xavier" or "pytorch"
-            (:mod:`modules_lib.first_weights`).
+            (see ``modules_lib.first_weights``).
     """
 
     batch: int = 256

@@ -1,0 +1,70 @@
+"""The choices that the paper leaves open, and what each changes: + and × in its smallest network (Figure 9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from modules_lib.experiments import preset
+from modules_lib.experiments.config import Config
+from modules_lib.measures import by_layer, number, outcome
+from modules_lib.results import published
+
+EXPERIMENT = "capacity-small"  # 400-400-200 units, at the paper's own steps
+CHOICES: dict[str, dict[str, Any]] = {
+    "the released code's": {},
+    "first weights: Xavier's": {"first_weights": "xavier"},
+    "first probability: 90% (logit 2.2)": {"start": 2.2},
+    "mask samples: 8": {"samples": 8},
+    "mask samples: 1": {"samples": 1},
+    "products: float32": {"precision": "float32"},
+}
+COLUMNS = (
+    "what is chosen",
+    "runs",
+    "× / + weights",
+    "× mask asked to add: sum, product, neither",
+    "+ mask asked to multiply: sum, product, neither",
+    "output layer, × / full",
+    "+ shares in hidden layers",
+    "× right without +",
+    "+ right without ×",
+)
+
+
+def configs() -> dict[str, Config]:
+    """Each choice, by what a table calls it, as the config of its runs: one thing differs from the first."""
+    base = preset(EXPERIMENT, "paper")
+    return {called: replace(base, **changes) for called, changes in CHOICES.items()}
+
+
+def choices_table() -> Markdown:
+    """A row for each choice that was measured: mean and unbiased standard deviation over its published runs."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|" + "---:|" * (len(COLUMNS) - 1)]
+    for called, config in configs().items():
+        frame = published(config)
+        if not frame.empty:
+            lines.append(f"| {' | '.join([called, str(frame['seed'].nunique()), *_cells(frame)])} |")
+    return Markdown("\n".join(lines))
+
+
+def _cells(frame: pd.DataFrame) -> list[str]:
+    add, mul, full = (by_layer(frame, stage, "kept") for stage in ("add", "mul", "full"))
+    hidden = [layer for layer in add.columns if layer.startswith("hidden")]
+    shared = by_layer(frame, "add", "sharing")[hidden].mean(axis=1)
+    return [
+        number(mul["total"] / add["total"], "x"),
+        _answers(frame, "mul", "add"),
+        _answers(frame, "add", "mul"),
+        number(mul["output"] / full["output"]),
+        number(shared),
+        number(outcome(frame, "not add", "mul")),
+        number(outcome(frame, "not mul", "add")),
+    ]
+
+
+def _answers(frame: pd.DataFrame, mask: str, asked: str) -> str:
+    return ", ".join(number(outcome(frame, mask, asked, answer)) for answer in ("add", "mul", "none"))
