@@ -222,7 +222,7 @@ def save(
     metrics: Iterable[dict[str, Any]],
     provenance: dict[str, Any],
 ) -> Run:
-    """Store a finished run and drop its checkpoints. The folder appears whole or not at all; one that is there stays.
+    """Store a finished run and drop its checkpoints and the reason of an earlier failure. The folder appears whole or not at all; one that is there stays.
 
     Raises:
         RuntimeError: it cannot be written, as on a full disk.
@@ -248,6 +248,7 @@ def save(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     shutil.rmtree(target.with_name(f"{target.name}.partial"), ignore_errors=True)
+    forget_failure(config, seed)
     return Run(target)
 
 

@@ -10,6 +10,8 @@ import pytest
 from modules_lib import own_runs, runs, tables
 from modules_lib.execute import FailedRunsError, execute, execute_each
 from modules_lib.experiments.addmul import AddMul
+from modules_lib.making import make
+from modules_lib.progress import Progress
 
 TINY = {"hidden": (16,), "batch": 16, "weight_steps": 6, "mask_steps": 4}
 GOOD = AddMul(**TINY)
@@ -99,6 +101,13 @@ def test_to_read_runs_are_loaded_and_none_is_made(shown, monkeypatch):
     [(bundle, metadata)] = shown
     assert metadata == {} and "<code>make book</code>" in bundle["text/html"] and "`" not in bundle["text/html"]
     assert own_runs.own_verdicts({}, GOOD, 1) is None and own_runs.own_verdicts(run, GOOD, 3) is not None
+
+
+def test_a_run_that_is_made_at_last_has_not_failed():
+    runs.folder_of(GOOD, 0).parent.mkdir(parents=True)
+    runs.record_failure(GOOD, 0, "no room")
+    make(GOOD, 0, Progress())
+    assert runs.find(GOOD, 0) and runs.failure(GOOD, 0) == ""
 
 
 def test_provenance_says_where_the_examples_come_from():
