@@ -222,7 +222,9 @@ def save(
     metrics: Iterable[dict[str, Any]],
     provenance: dict[str, Any],
 ) -> Run:
-    """Store a finished run and drop its checkpoints and the reason of an earlier failure. The folder appears whole or not at all; one that is there stays.
+    """Store a finished run, and drop its checkpoints and the reason of an earlier failure.
+
+    The folder appears whole or not at all; one that is there stays.
 
     Raises:
         RuntimeError: it cannot be written, as on a full disk.
