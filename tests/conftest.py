@@ -38,7 +38,7 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
 
 

@@ -80,7 +80,7 @@ def first_weights_matter() -> Markdown:
         if called in (RELEASED, XAVIER) and not frame.empty:
             product, neither = (number(outcome(frame, "mul", "add", answer)) for answer in ("mul", "none"))
             runs = count(frame["seed"].nunique(), "run")
-            said.append(f"with {called}, the product in {product}, neither result in {neither} ({runs})")
+            said.append(f"the product in {product} and neither result in {neither} of cases with {called} ({runs})")
     return Markdown(
         "How far this goes depends on a choice that the paper does not mention, the weights before training. In its "
         "smallest network (400-400-200 units, at the paper's own steps), the mask of multiplication, asked to add, "
