@@ -83,7 +83,7 @@ def first_weights_matter() -> Markdown:
             said.append(f"the product in {product} and neither result in {neither} of cases with {called} ({runs})")
     return Markdown(
         "How far this goes seems to depend on a choice that the paper does not mention, the weights before training. "
-        "In its smallest network (400-400-200 units, at the paper's own steps), the mask of multiplication, asked to add, "
-        f"gives {'; '.join(said)}. All other settings are the same. What other such choices change is in "
+        "In its smallest network (400-400-200 units, at the paper's own steps), the mask of multiplication, "
+        f"asked to add, gives {'; '.join(said)}. All other settings are the same. What other such choices change is in "
         "[a table](reproducibility.ipynb)."
     )
