@@ -118,6 +118,7 @@ class MaskedModel(nn.Module):
         self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
         self.batched, self.may_change = batched, batched is None
+        self.frozen_get_gradients = False
         self.forward_samples: Callable[..., Any] | None = getattr(model, "forward_samples", None)
         self.living: Tensor | None = None  # int32 [M], positions of the weights that take part; None for all
         self.grids: list[Grid] | None = None
@@ -210,9 +211,14 @@ class MaskedModel(nn.Module):
             warnings.warn(f"{name}.forward_samples is not used ({reason}); it runs slice by slice.", stacklevel=2)
         return False
 
+    def frozen_parameters(self) -> dict[str, Tensor]:
+        """The wrapped model's parameters that are not masked, by name; without gradients unless these are wanted."""
+        others: dict[str, Tensor] = {n: p for n, p in self.model.named_parameters() if n not in self.shapes}
+        return others if self.frozen_get_gradients else {name: p.detach() for name, p in others.items()}
+
     def _frozen(self) -> dict[str, Tensor]:
         """What is not masked: other parameters, and buffers, in the type of the products."""
-        frozen = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in self.shapes}
+        frozen = {name: self._cast(p) for name, p in self.frozen_parameters().items()}
         return frozen | {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
 
     def _cast(self, tensor: Tensor) -> Tensor:

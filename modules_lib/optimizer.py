@@ -74,11 +74,10 @@ class MaskAdam:
         gradients = [vector.grad for vector, _, _ in trained if vector.grad is not None]
         for vector, _, _ in trained:
             vector.grad = None
-        norm = self._norm(gradients, [moments for _, moments, _ in trained])
-        scale = (self.clip / (norm + 1e-6)).clamp(max=1.0)
+        scale = self._scale(gradients, [moments for _, moments, _ in trained])
         corrections = [1 - beta**self.steps for beta in BETAS]
         for (vector, moments, rate), gradient in zip(trained, gradients, strict=True):
-            rates = torch.tensor([rate / corrections[0], corrections[1] ** 0.5], device=norm.device)
+            rates = torch.tensor([rate / corrections[0], corrections[1] ** 0.5], device=scale.device)
             own = moments.mean, moments.square, gradient, moments.alpha
             maybe_fused(_update, fuse)(vector.detach(), *own, scale, rates)
         if self.steps % EVERY:
@@ -88,6 +87,13 @@ class MaskAdam:
             for _, moments, _ in trained:
                 moments.keep(which)
         return which
+
+    def _scale(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
+        """The factor that brings the gradients together within the limit; 1 where they are."""
+        return self._within_limit(self._norm(gradients, moments))
+
+    def _within_limit(self, norm: Tensor) -> Tensor:
+        return (self.clip / (norm + 1e-6)).clamp(max=1.0)
 
     def _norm(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
         squared = maybe_fused(_squared_norm, self.masked.fuse)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules_lib.checks import check_count, check_number
+from modules_lib.checks import check_choice, check_count, check_number
+from modules_lib.clipping import CLIPPED
 from modules_lib.masked import MaskedModel
-from modules_lib.optimizer import MaskAdam
 from modules_lib.precision import product_type
 from modules_lib.progress import Loop, Training, random_state, set_random_state
 from modules_lib.trees import map_tensors, to_float32
@@ -136,17 +136,24 @@ def train_masks(
     alpha: float,
     lr: float = 1e-2,
     clip: float = 1.0,
+    clipped: str = "logits",
     loop: Loop | None = None,
 ) -> MaskedModel:
     """Train the mask logits on one subtask, one stage of the method; the weights stay frozen.
 
     Minimises loss + alpha * (sum of logits). The gradient's norm is clipped with the penalty included.
 
+    Args:
+        clip: the largest norm of a gradient.
+        clipped: the gradient that this norm is of: "logits", theirs alone, or "everything", theirs together with those
+            of the frozen weights, which add up over steps as in the paper's code (``modules_lib.clipping``).
+
     Raises:
-        ValueError: alpha is not a number of at least 0, lr or clip not one above 0, a batch is not divisible by the
-            mask samples, or a loss is not finite.
+        ValueError: alpha is not a number of at least 0, lr or clip not one above 0, clipped is neither of the
+            two, a batch is not divisible by the mask samples, or a loss is not finite.
     """
-    for _ in mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip, loop=loop):
+    how: dict[str, Any] = {"steps": steps, "alpha": alpha, "lr": lr, "clip": clip, "clipped": clipped, "loop": loop}
+    for _ in mask_steps(masked, batch, loss, **how):
         pass
     return masked
 
@@ -160,13 +167,15 @@ def mask_steps(
     alpha: float,
     lr: float = 1e-2,
     clip: float = 1.0,
+    clipped: str = "logits",
     loop: Loop | None = None,
 ) -> Iterator[Tensor]:
     """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
     _check_rates(lr, clip)
-    yield from run_steps(masked, MaskAdam(masked, lr, alpha, clip, steps), batch, loss, steps, loop)
+    adam = CLIPPED[check_choice("clipped", clipped, CLIPPED)](masked, lr, alpha, clip, steps)
+    yield from run_steps(masked, adam, batch, loss, steps, loop)
 
 
 def _called(model: Callable[..., Any], inputs: Any) -> Any:

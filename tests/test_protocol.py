@@ -10,22 +10,36 @@ from modules_lib import train_weights
 from modules_lib.data import scan
 from modules_lib.data.scan import WORDS, Scan
 from modules_lib.experiments import EXPERIMENTS, preset, published_preset, read_config
+from modules_lib.experiments import config as experiments_config
 from modules_lib.experiments.scan import TOKENS
 from modules_lib.models import FNN, RepeatLSTM
+from modules_lib.progress import Progress
 from modules_lib.results import results_folder
 from modules_lib.runs import stored
 from modules_lib.seq2seq import EncoderDecoder
 
+OF_ONE_STAGE = [name for name in EXPERIMENTS if not name.startswith("permuted")]
 ARITHMETIC = [name for name in EXPERIMENTS if name.split("-")[0] in ("addmul", "double", "capacity", "sweep")]
 
 
 @pytest.mark.parametrize("name", [*ARITHMETIC, "scan"])
 def test_the_paper_scale_takes_the_released_choices_and_published_runs_name_theirs(name):
     config = preset(name, "paper")
-    assert config.first_weights == "released"
+    assert config.first_weights == "released" and config.clipped == "everything"
     earlier = replace(config, **config.before())
     assert earlier.hash() != config.hash()
     assert preset(name, "laptop").first_weights != "released"  # until these are chosen anew
+
+
+@pytest.mark.parametrize("name", OF_ONE_STAGE)
+def test_masks_are_trained_with_the_clipping_that_the_config_names(name, monkeypatch):
+    """Which of the two is right is tested beside the clipping itself."""
+    config = preset(name, "smoke", clipped="everything", mask_steps=1, weight_steps=1)
+    model = config.model()
+    seen = []
+    monkeypatch.setattr(experiments_config, "train_masks", lambda *_, **settings: seen.append(settings["clipped"]))
+    config.find_masks(model, 0, config.stages[0], Progress())
+    assert seen == ["everything"]
 
 
 def test_published_runs_without_the_settings_keep_their_identity():

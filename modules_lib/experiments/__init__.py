@@ -48,7 +48,7 @@ CHAPTERS = {
 # silent; an experiment leaves this list when it has runs of the present protocol.
 EARLIER = (
     *("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm", "double-lstm-apart"),
-    *("capacity-tiny", "capacity-small", "capacity-medium", "scan"),
+    *("capacity-tiny", "capacity-small", "capacity-medium", "scan", "cifar10"),
 )
 # How published runs differ from the preset of their scale: at laptop scale they have more of something.
 PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {

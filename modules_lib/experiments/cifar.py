@@ -72,6 +72,7 @@ class LeaveOneOut(Config):
         few: dict[str, Any] = {"removed": ("airplane", "cat", "truck")}
         return {
             "smoke": cls(
+                **cls.before(),
                 batch=32,
                 weight_steps=40,
                 mask_steps=10,
@@ -81,6 +82,7 @@ class LeaveOneOut(Config):
                 images="generated",
             ),
             "laptop": cls(
+                **cls.before(),
                 batch=64,
                 weight_steps=2000,
                 weight_lr=1.5e-3,

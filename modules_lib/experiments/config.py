@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from modules_lib.checks import check_choice, check_count, check_number, check_slices
+from modules_lib.clipping import CLIPPED
 from modules_lib.comparing import sharing
 from modules_lib.device import device
 from modules_lib.masked import MaskedModel, Where
@@ -77,6 +78,8 @@ class Config(ABC):
         samples: K, mask samples a batch.
         beta: the penalty's strength, alpha = beta / batch.
         clip: the largest gradient norm, in both loops.
+        clipped: the gradient of that norm in mask training: of "everything", as in the paper's code, or of the "logits"
+            alone (see ``modules_lib.clipping``).
         start: every mask logit's first value.
         precision: of the products in mask training: "float32", "bfloat16", or "auto" for what the machine does best.
         sampler: of masks: "gumbel-sigmoid" (the paper's), "hard-concrete" or "straight-through".
@@ -92,6 +95,7 @@ class Config(ABC):
     samples: int = 4
     beta: float = 1e-4
     clip: float = 1.0
+    clipped: str = choice("everything", before="logits")
     start: float = 2.0
     precision: str = "float32"
     sampler: str = "gumbel-sigmoid"
@@ -107,6 +111,7 @@ class Config(ABC):
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("weight_precision", self.weight_precision, PRECISIONS)
         check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("gradient to clip", self.clipped, CLIPPED)
         check_slices(self.batch, self.samples)
         # 1 and 1.0 are one setting: one hash
         for name in ("weight_lr", "cooldown", "mask_lr", "clip", "start", "beta"):
@@ -230,8 +235,17 @@ class Config(ABC):
             return [_point(stage, step, "curve loss", loss), kept]
 
         loop = progress.loop(f"masks-{stage}", point)
-        alpha, lr, clip = self.alpha, self.mask_lr, self.clip
-        train_masks(masked, batch, loss, steps=self.mask_steps, alpha=alpha, lr=lr, clip=clip, loop=loop)
+        train_masks(
+            masked,
+            batch,
+            loss,
+            steps=self.mask_steps,
+            alpha=self.alpha,
+            lr=self.mask_lr,
+            clip=self.clip,
+            clipped=self.clipped,
+            loop=loop,
+        )
         probabilities = torch.cat([p.flatten().cpu() for p in masked.probabilities().values()])
         counts = torch.histc(probabilities, BINS, 0, 1).long().tolist()
         histogram = [

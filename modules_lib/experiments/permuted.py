@@ -34,6 +34,7 @@ ALWAYS = {
     "precision": "float32",
     "weight_precision": "float32",
     "sampler": "gumbel-sigmoid",
+    "clipped": "logits",
 }
 SHAPE = (1, 28, 28)
 PIXELS = 28 * 28
@@ -94,6 +95,7 @@ class PermutedMNIST(Config):
     weight_lr: float = 1e-2
     mask_steps: int = 1
     samples: int = 8
+    clipped: str = "logits"  # and, with them, the weights that are learned beside them: none is frozen alone
     beta: float = 1.28e-3
     variant: str = "equal"
     tasks: int = 10

@@ -15,7 +15,7 @@ from modules_lib.measures import by_layer, number, outcome
 from modules_lib.results import published
 
 EXPERIMENT = "capacity-small"  # 400-400-200 units, at the paper's own steps
-RELEASED, XAVIER = "the released code's choices", "Xavier's first weights"
+RELEASED, XAVIER = "the released code's choices, but for clipping", "Xavier's first weights"
 CHOICES: dict[str, dict[str, Any]] = {
     RELEASED: {},
     XAVIER: {"first_weights": "xavier"},
@@ -23,6 +23,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "8 mask samples a batch": {"samples": 8},
     "1 mask sample a batch": {"samples": 1},
     "products in float32": {"precision": "float32"},
+    "clipping with the frozen weights' gradients, as released": {"clipped": "everything"},
 }
 COLUMNS = (
     "what is chosen",
@@ -39,7 +40,7 @@ COLUMNS = (
 
 def configs() -> dict[str, Config]:
     """Each choice, by what a table calls it, as the config of its runs: one thing differs from the first."""
-    base = preset(EXPERIMENT, "paper")
+    base = preset(EXPERIMENT, "paper", clipped="logits")
     return {called: replace(base, **changes) for called, changes in CHOICES.items()}
 
 
