@@ -54,8 +54,7 @@ class VerdictTable:
 
 def _statements(verdict: Verdict) -> str:
     items = "".join(
-        f"<li>{'✓' if s.holds else '✗'} {html.escape(s.text)}: <strong>{s.measured}</strong></li>"
-        for s in verdict.statements
+        f"<li>{s.mark} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements
     )
     return f'<tr class="statements"><td></td><td colspan="3" {LEFT}><ul>{items}</ul></td></tr>'
 

@@ -12,6 +12,7 @@ TASKS = {"add": "addition", "mul": "multiplication"}
 DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
 PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
 SPLITS = {"simple": "simple", "add-jump": "add jump", "length": "length", "add-turn-left": "add turn left"}
+SAMPLED = "full, sampled"  # the stage of masks that are drawn from the full task's probabilities
 BINS = 500  # of the histogram of mask probabilities (Figure 6)
 
 
@@ -103,10 +104,17 @@ def own_and_others(results: pd.DataFrame, factor: float = 1.0) -> tuple[np.ndarr
     return own, (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
 
 
+def others_move(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
+    """How far true-positive rates of the classes that stay move, either way: mean over classes, by seed."""
+    _, others = own_and_others(results, factor)
+    return pd.Series(others.mean(1), sorted(results["seed"].unique()))
+
+
 def between_references(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
     """How far true-positive rates move from one reference mask to the next, either way: mean over classes, by seed."""
     first, second = (confusions(results, stage_with(stage, factor)) for stage in ("full", "again"))
-    return pd.Series(np.abs(np.diagonal(second - first, axis1=1, axis2=2)).mean(1))
+    moved = np.abs(np.diagonal(second - first, axis1=1, axis2=2)).mean(1)
+    return pd.Series(moved, sorted(results["seed"].unique()))
 
 
 def still_recognised(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:

@@ -204,11 +204,11 @@ def test_the_paper_scale_is_appendix_e():
 LAYERS = ("input", "hidden 1", "hidden 2", "output", "total")
 
 
-def results(share, output_full=0.9, seeds=3):
+def results(share, output_full=0.9, seeds=3, tasks=5):
     """Made-up results of one variant: what each layer shares with the tasks before."""
     rows = []
     for seed in range(seeds):
-        for i in range(1, 6):
+        for i in range(1, tasks + 1):
             for layer, value in zip(LAYERS, share, strict=True):
                 full = output_full if layer == "output" else 0.1 * i
                 value = 0.0 if i == 1 else value + 0.001 * seed
@@ -228,23 +228,36 @@ PAPERS = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("claim", "changes", "expected"),
     [
-        ({}, "reproduced"),
-        ({"equal": (0.02, 0.4, 0.4, 0.5, 0.1)}, "partly"),
-        ({"quarter": (0.01, 0.5, 0.5, 0.7, 0.5)}, "partly"),
-        ({"quarter": (0.2, 0.9, 0.9, 0.99, 0.5)}, "partly"),
-        ({"half": (0.1, 0.3, 0.3, 0.6, 0.05)}, "partly"),
+        (15, {}, "reproduced"),
+        (15, {"equal": (0.02, 0.4, 0.4, 0.5, 0.1)}, "partly"),
+        (17, {}, "reproduced"),
+        (17, {"quarter": (0.01, 0.5, 0.5, 0.7, 0.5)}, "partly"),
+        (17, {"quarter": (0.2, 0.9, 0.9, 0.99, 0.5)}, "partly"),
+        (17, {"half": (0.1, 0.3, 0.3, 0.6, 0.05)}, "partly"),
     ],
 )
-def test_the_verdict_follows_from_the_sharing(changes, expected):
+def test_the_verdict_follows_from_the_sharing(claim, changes, expected):
     frames = {f"permuted-{name}": results(share) for name, share in (PAPERS | changes).items()}
-    assert judge(CLAIMS[14], frames, "laptop").verdict == expected
+    assert judge(CLAIMS[claim - 1], frames, "laptop").verdict == expected
 
 
 def test_the_fullest_layer_decides_one_statement():
     frames = {f"permuted-{name}": results(share, output_full=0.3) for name, share in PAPERS.items()}
-    assert [s.holds for s in judge(CLAIMS[14], frames, "laptop").statements] == [True, False, True, True, True, True]
+    assert [s.holds for s in judge(CLAIMS[14], frames, "laptop").statements] == [True, False]
+
+
+def test_sharing_that_grows_with_the_tasks_is_told_from_sharing_from_the_start():
+    claim = CLAIMS[17]
+    grows = results(PAPERS["equal"], tasks=8)
+    late = grows["stage"].isin([f"task-{i}" for i in (6, 7, 8)]) & (grows["metric"] == "sharing")
+    grows.loc[late & (grows["layer"] != "output"), "value"] += 0.3
+    grows.loc[late & (grows["layer"] == "output"), "value"] += 0.5
+    assert judge(claim, {"permuted-equal": grows}, "laptop").verdict == "reproduced"
+    steady = results(PAPERS["equal"], tasks=8)
+    assert judge(claim, {"permuted-equal": steady}, "laptop").verdict != "reproduced"
+    assert judge(claim, {"permuted-equal": results(PAPERS["equal"])}, "smoke").verdict == "not run"  # too few tasks
 
 
 def test_figures_draw_what_was_measured(made):

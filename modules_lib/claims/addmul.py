@@ -24,7 +24,7 @@ def sharing_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Statement]:
 
 
 def more_weights_for_multiplication(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    paper, factor = 3.8, 1.5
+    paper, factor = 3.8, 1.25
     statements = []
     for network, name in NETWORKS.items():
         kept = {task: by_layer(results[f"addmul-{network}"], task, "kept")["total"] for task in TASKS}
@@ -38,12 +38,15 @@ def more_weights_for_multiplication(results: dict[str, pd.DataFrame]) -> list[St
     return statements
 
 
+IGNORES = 0.8  # of the cases: what it takes to say that the operation asked for is ignored
+
+
 def fnn_performs_the_masks_operation(results: dict[str, pd.DataFrame]) -> list[Statement]:
     statements = []
     for mask, asked in OTHER.items():
         done = outcome(results["addmul-fnn"], mask, asked, mask)
-        text = f"{_test(mask, asked)}: the result is that of {TASKS[mask]} in most cases, above 50%"
-        statements.append(Statement(text, done, done - 0.5))
+        text = f"{_test(mask, asked)}: the result is that of {TASKS[mask]} in at least {IGNORES:.0%}"
+        statements.append(Statement(text, done, done - IGNORES))
     return statements
 
 

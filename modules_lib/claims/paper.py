@@ -22,8 +22,7 @@ PASSAGES = {
     4: Passage("“invalid operations in roughly 70% of the cases”", "addmul#What-the-masked-network-does"),
     5: Passage("“inverted masks do not perform well”", "addmul#Removing-a-module"),
     6: Passage(
-        "“weight sharing is low”, “zero shared weights” in the first and last layers; “the performance decreases only "
-        "slightly”",
+        "“weight sharing is low”; “the performance decreases only slightly”",
         "double#How-much-is-shared",
     ),
     7: Passage("“No difference between the two LSTM variants is apparent”", "double#Removing-one-pair's-module"),
@@ -52,9 +51,26 @@ PASSAGES = {
         "alpha#The-size-of-the-network",
     ),
     15: Passage(
-        "“only insignificant weight sharing as long as there is sufficient free space”; with old weights favoured "
-        "“still far from the target 100%”",
+        "“only insignificant weight sharing as long as there is sufficient free space”; the last layer is “filling up "
+        "first”",
         "permuted",
     ),
     16: Passage("“only a slight drop in performance”", "alpha#The-price-of-a-weight"),
+    17: Passage(
+        "“Decreasing probability of new weights forces increased sharing, but it is far from the ideal 100%”",
+        "permuted",
+    ),
+    18: Passage("“Only once all the capacity is filled up, weights start being shared”", "permuted"),
+    19: Passage(
+        "“removing exclusive feature detectors for one improves the performance of the other”",
+        "cifar10#What-it-sees-when-a-class's-weights-are-gone",
+    ),
+    20: Passage(
+        "“the probability mass is usually concentrated at 0 and 1”, so that it is safe to threshold",
+        "alpha#Are-masks-certain?",
+    ),
+    21: Passage(
+        "“typical NNs find it hard to learn to represent data in the same way on the different paths”",
+        "double#How-much-is-shared",
+    ),
 }

@@ -1,4 +1,4 @@
-"""The claim of appendix E on transfer between permutations of MNIST (claim 15)."""
+"""The claims of appendix E on transfer between permutations of MNIST (claims 15, 17 and 18)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ HIDDEN = ("hidden 1", "hidden 2")
 
 
 def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figures 14 and 15. What could be shared without loss is all but the first layer, which undoes the permutation."""
-    equal, half, quarter = (results[f"permuted-{name}"] for name in ("equal", "half", "quarter"))
+    """Figure 14. All but the first layer, which undoes the permutation, could be shared without loss."""
+    equal = results["permuted-equal"]
     early = early_sharing(equal)
     last = min(EARLY + 1, len(tasks_learned(equal)))  # the chapter's own run learns fewer
     full = mean_over_tasks(equal, "full", tasks_learned(equal)).drop(columns="total")
     fullest = full["output"] - full.drop(columns="output").max(axis=1)
-    total = {name: mean_sharing(frame)["total"] for name, frame in (("2", equal), ("0", half), ("-1", quarter))}
-    rest = mean_sharing(quarter)[[*HIDDEN, "output"]].mean(axis=1)
-    first = mean_sharing(quarter)["input"] - mean_sharing(equal)["input"]
     return [
         Statement(
             f"{'task 2' if last == 2 else f'tasks 2 to {last}'}: of a task's weights in hidden layers, "
@@ -35,6 +32,32 @@ def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list
             fullest,
             "points",
         ),
+    ]
+
+
+def sharing_begins_when_capacity_is_full(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Figure 14. Early and late are as many tasks; a run of fewer than twice as many says nothing."""
+    equal = results["permuted-equal"]
+    tasks = tasks_learned(equal)[1:]
+    if len(tasks) < 2 * EARLY:
+        return []
+    early, late = (mean_over_tasks(equal, "sharing", part) for part in (tasks[:EARLY], tasks[-EARLY:]))
+    later = late[[*HIDDEN, "output"]].mean(axis=1) - early[[*HIDDEN, "output"]].mean(axis=1)
+    last = late["output"] - late[list(HIDDEN)].max(axis=1)
+    texts = (
+        f"after the first layer, the last {EARLY} tasks share more than tasks 2 to {EARLY + 1}, difference above 0",
+        f"in the last {EARLY} tasks the last layer shares more than either hidden layer, difference above 0",
+    )
+    return [Statement(text, value, value, "points") for text, value in zip(texts, (later, last), strict=True)]
+
+
+def favouring_raises_sharing(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Figure 15."""
+    equal, half, quarter = (results[f"permuted-{name}"] for name in ("equal", "half", "quarter"))
+    total = {name: mean_sharing(frame)["total"] for name, frame in (("2", equal), ("0", half), ("-1", quarter))}
+    rest = mean_sharing(quarter)[[*HIDDEN, "output"]].mean(axis=1)
+    first = mean_sharing(quarter)["input"] - mean_sharing(equal)["input"]
+    return [
         *(
             Statement(
                 f"new weights that start at {low} share more than at {high}, difference above 0",

@@ -1,13 +1,31 @@
-"""One testable part of a claim."""
+"""One testable part of a claim, and when it holds."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from modules_lib.measures import number
+
+LEVEL = 0.95
+HOLDS, UNDECIDED, FAILS, SINGLE = "holds", "undecided", "fails", "single run"
+MARKS = {HOLDS: "✓", UNDECIDED: "?", FAILS: "✗"}
+
+
+def bounds(values: pd.Series, level: float = LEVEL) -> tuple[float, float]:
+    """Bound a mean from below and, separately, from above: each bound errs in one of twenty sets of seeds.
+
+    Student's t, from the spread over seeds. nan for a single value, which has no spread.
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
+    mean, error = float(values.mean(skipna=False)), float(values.std(ddof=1, skipna=False)) / math.sqrt(len(values))
+    reach = float(stats.t.ppf(level, len(values) - 1)) * error
+    return mean - reach, mean + reach
 
 
 @dataclass(frozen=True)
@@ -27,13 +45,45 @@ class Statement:
     unit: str = "%"
 
     @property
-    def holds(self) -> bool:
+    def outcome(self) -> str:
+        """Whether it holds: decided by the one-sided 95% bounds of the mean margin over seeds.
+
+        "holds" if the lower bound is above zero, "fails" if the upper one is below zero or the quantity is not
+        available in a seed, as where a mask kept nothing, else "undecided"; "single run" for one seed.
+        """
         if not np.isfinite(self.margins).all():
-            return False  # not available in a seed, as where a mask kept nothing
-        deviation = self.margins.std(ddof=1) if len(self.margins) > 1 else 0.0
-        return bool(self.margins.mean() - deviation > 0)
+            return FAILS
+        if len(self.margins) < 2:
+            return SINGLE
+        low, high = bounds(self.margins)
+        return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
+
+    @property
+    def holds(self) -> bool:
+        return self.outcome == HOLDS
+
+    @property
+    def mark(self) -> str:
+        """A sign for tables; in brackets for the sign of a single run's margin."""
+        if self.outcome == SINGLE:
+            return f"({MARKS[HOLDS if self.margins.iloc[0] > 0 else FAILS]})"
+        return MARKS[self.outcome]
 
     @property
     def measured(self) -> str:
         """Mean and unbiased standard deviation over seeds."""
         return number(self.values, self.unit)
+
+    def to_dict(self) -> dict[str, object]:
+        """The statement for programs; numbers are null where there are none. ``interval`` is of the mean value."""
+        low, high = bounds(self.values)
+        mean = float(self.values.mean(skipna=False))
+        clean = [None if math.isnan(value) else round(value, 6) for value in (mean, low, high)]
+        return {
+            "statement": self.text,
+            "mean": clean[0],
+            "interval": clean[1:] if len(self.values) > 1 else None,
+            "unit": self.unit,
+            "n": len(self.values),
+            "outcome": self.outcome,
+        }

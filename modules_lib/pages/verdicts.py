@@ -7,7 +7,6 @@ import html
 from modules_lib.book import LEFT
 from modules_lib.claims import Verdict
 from modules_lib.claims.paper import PASSAGES
-from modules_lib.claims.statement import Statement
 from modules_lib.figures.theme import count
 from modules_lib.pages.chapters import chapters
 from modules_lib.pages.commands import verdict_commands
@@ -22,7 +21,7 @@ COLUMNS = {
     "chapter": "number",
     "to repeat": "",
 }
-ORDER = ("reproduced", "partly", "not reproduced", "not run")
+ORDER = ("reproduced", "partly", "undecided", "not reproduced", "single run", "not run")
 AT_A_GLANCE = 4  # numbers that are shown before a reader asks for all
 
 
@@ -98,18 +97,14 @@ def _measured(verdict: Verdict) -> str:
     """What holds, in short, and all statements for who opens them."""
     if not verdict.statements:
         return verdict.holding
-    shown = "".join(f"<span>{_mark(s)} {s.measured}</span>" for s in verdict.statements[:AT_A_GLANCE])
+    shown = "".join(f"<span>{s.mark} {s.measured}</span>" for s in verdict.statements[:AT_A_GLANCE])
     left = len(verdict.statements) - AT_A_GLANCE
     shown += f"<span>and {left} more</span>" if left > 0 else ""
     items = "".join(
-        f"<li>{_mark(s)} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements
+        f"<li>{s.mark} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements
     )
     glance = f'<span class="glance">{shown}</span>'
     return f"<details><summary>{verdict.holding}{glance}</summary><ul>{items}</ul></details>"
-
-
-def _mark(statement: Statement) -> str:
-    return "✓" if statement.holds else "✗"
 
 
 def _badge(verdict: Verdict) -> str:
