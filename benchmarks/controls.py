@@ -18,7 +18,7 @@ from modules_lib.execute import execute
 from modules_lib.experiments import published_preset
 from modules_lib.experiments.cifar import LeaveOneOut
 from modules_lib.experiments.config import Config
-from modules_lib.experiments.controls import of_classes, of_operations
+from modules_lib.experiments.controls import DRAWS, of_classes, of_operations
 from modules_lib.provenance import commit, provenance_of_machine
 from modules_lib.results import published, results_folder
 
@@ -40,7 +40,7 @@ def controls(config: Config, seed: int, draws: int) -> list[dict[str, object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.controls", description=__doc__)
-    parser.add_argument("--draws", type=int, default=49, help="random masks for each number (%(default)s)")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="random masks for each number (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="runs at once (%(default)s)")
     args = parser.parse_args()
     configs = {name: published_preset(name) for name in EXPERIMENTS}

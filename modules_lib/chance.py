@@ -21,6 +21,7 @@ from modules_lib.checks import check_choice, check_count
 from modules_lib.comparing import iou, sharing
 from modules_lib.masks import Masks
 from modules_lib.subnetworks import subnetwork
+from modules_lib.unit_null import overlaps as overlaps_by_units
 
 ALTERNATIVES = ("two-sided", "less", "greater")
 
@@ -153,21 +154,27 @@ def sharing_test(
     draws: int = 10_000,
     seed: int = 0,
     alternative: str = "two-sided",
+    keep: str = "layers",
 ) -> ChanceTest:
-    """Sharing (eq. 14) beside that of a target whose weights are permuted at random within each layer.
-
-    The overlap in a layer is then hypergeometric, and is drawn as such: no mask has to be permuted.
+    """Compare sharing (eq. 14) with that of a target whose weights lie at random.
 
     Args:
         target, references, name: as for :func:`~modules_lib.comparing.sharing`.
-        draws: permutations.
+        draws: targets at random.
+        keep: the numbers of kept weights that these have in common with the target: those of its "layers" (the overlap
+            in a layer is then hypergeometric), or of its "units", of each row and column of a layer, on average
+            (:mod:`modules_lib.unit_null`). The second is harder to exceed: some units matter to every task.
+
+    Raises:
+        ValueError: there are no draws, or no such numbers to keep.
     """
     check_count("draws", draws)
+    check_choice("numbers to keep", keep, OVERLAPS)
     observed = sharing(target, *references, name=name)
     union = references[0]
     for reference in references[1:]:
         union = union | reference
-    overlaps = _overlaps(target, union, name, draws, seed)
+    overlaps = OVERLAPS[keep](target, union, name, draws, seed)
     return compare_with_chance(observed, overlaps / max(1, target.count(name)), alternative)
 
 
@@ -214,3 +221,13 @@ def _overlaps(first: Masks, second: Masks, name: str | None, draws: int, seed: i
         kept, other = first.count(one), second.count(one)
         total += generator.hypergeometric(other, second.size(one) - other, kept, draws)
     return total
+
+
+def _unit_overlaps(first: Masks, second: Masks, name: str | None, draws: int, seed: int) -> np.ndarray:
+    """[draws]: weights that both would keep if those of each unit of the first were placed at random."""
+    generator = np.random.default_rng(seed)
+    names = list(first) if name is None else [name]
+    return sum((overlaps_by_units(first[one], second[one], draws, generator) for one in names), np.zeros(draws))
+
+
+OVERLAPS = {"layers": _overlaps, "units": _unit_overlaps}

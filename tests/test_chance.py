@@ -21,6 +21,7 @@ from modules_lib import (
     stability,
     subnetwork,
 )
+from modules_lib.unit_null import probabilities
 
 
 def masks(kept, size=400, seed=0):
@@ -92,6 +93,44 @@ def test_sharing_that_is_no_chance_is_found():
     assert sharing_test(a, a).p == pytest.approx(2 / 10_001) and sharing_test(a, a).observed == 1
     assert sharing_test(a, ~a, alternative="less").p < 1e-3 and sharing_test(a, ~a, alternative="greater").p == 1
     assert sharing_test(a, ~a, masks(50, seed=3), name="a").chance.mean() > 0.5
+
+
+def crowded(seed, units=20, size=60):
+    """[size, size]: most kept weights are those of a few units, the same ones for every seed."""
+    generator = torch.Generator().manual_seed(seed)
+    busy = torch.where(torch.arange(size) < units, 0.7, 0.1)
+    return Masks({"w": torch.rand((size, size), generator=generator) < busy[:, None] * busy[None]})
+
+
+def test_probabilities_at_random_keep_every_units_number():
+    mask = crowded(1)["w"]
+    mask[5], mask[:, 7], mask[9] = False, False, True
+    chance = probabilities(mask)
+    for dim in (0, 1):
+        assert torch.allclose(chance.sum(dim), mask.double().sum(dim), atol=2e-3)
+    assert (
+        not chance[5].any()
+        and float(chance[:9, 7].max()) < 1e-6
+        and float(chance.min()) >= 0
+        and float(chance.max()) <= 1
+    )
+    assert probabilities(torch.tensor([True, False, False, False])).tolist() == [0.25] * 4
+    whole = torch.ones(3, 4, dtype=torch.bool)
+    assert torch.equal(probabilities(whole), whole.double()) and not probabilities(~whole).any()
+
+
+def test_units_that_matter_to_both_tasks_are_not_shared_weights():
+    """Masks that are independent given their units. False alarms of the right test: 1 in 100 a pair; 5 of 40 pairs are
+    exceeded in one of 50,000 runs."""
+    pairs = [(crowded(2 * i), crowded(2 * i + 1)) for i in range(40)]
+    by_layer, by_units = (
+        [sharing_test(a, b, draws=199, alternative="greater", keep=keep).p for a, b in pairs]
+        for keep in ("layers", "units")
+    )
+    assert all(p < 0.01 for p in by_layer) and sum(p <= 0.01 for p in by_units) <= 5
+    assert all(sharing_test(a, a, draws=199, alternative="greater", keep="units").p == 1 / 200 for a, _ in pairs[:3])
+    with pytest.raises(ValueError, match="layers, units"):
+        sharing_test(*pairs[0], keep="rows")
 
 
 def test_the_effect_of_these_weights_is_told_from_that_of_any():

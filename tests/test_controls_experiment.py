@@ -46,7 +46,9 @@ def test_controls_of_operations_tell_these_weights_from_any():
     assert rows.loc[("add", "without"), "observed"] < 0.02 < 0.5 < rows.loc[("add", "without"), "chance"]
     assert rows.loc[("add", "alone"), "largest"] == 1  # they are the largest, here
     assert rows.loc[("add", "shared"), "observed"] == pytest.approx(1 / 3, abs=1e-5)
-    assert rows.loc[("mul", "other"), "observed"] == rows.loc[("add", "without"), "observed"] and len(rows) == 8
+    units = rows.loc[("add", "shared, units")]
+    assert units["observed"] == pytest.approx(1 / 3, abs=1e-5) and units["low"] <= units["chance"] <= units["high"]
+    assert rows.loc[("mul", "other"), "observed"] == rows.loc[("add", "without"), "observed"] and len(rows) == 10
 
 
 def test_controls_of_classes_draw_within_the_reference():

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from modules_lib import Masks
+from modules_lib import Masks, subnetwork
 from modules_lib.experiments import EXPERIMENTS, preset, scale_of
 from modules_lib.experiments.addmul import AddMul
 from modules_lib.experiments.config import SCALES, default_scale
 from modules_lib.masked import MaskedModel
+from modules_lib.measures import SAMPLED
 from modules_lib.models import FNN, RepeatLSTM
 from modules_lib.progress import Progress
 
@@ -139,7 +140,7 @@ def test_measurements_are_complete_and_consistent(trained):
     stages = {(row["stage"], row["task"]) for row in rows if row["metric"] == "correct"}
     networks = ("unmasked", "full", "add", "mul", "not add", "not mul")
     assert stages == {(stage, task) for stage in networks for task in ("add", "mul")}
-    assert {row["stage"] for row in curve} == {"weights", "full", "add", "mul"}
+    assert {row["stage"] for row in curve} == {"weights", "full", SAMPLED, "add", "mul"}
 
 
 def test_an_empty_mask_has_sharing_not_available(trained):
@@ -154,3 +155,17 @@ def test_an_unknown_stage_is_refused(trained):
     config, model, *_ = trained
     with pytest.raises(ValueError, match="Unknown stage 'sub'; it must be one of full, add, mul"):
         config.find_masks(model, 0, "sub", Progress())
+
+
+@pytest.mark.parametrize("name", ["addmul-fnn", "double-fnn"])
+def test_sampled_masks_of_certain_probabilities_do_what_thresholded_ones_do(name):
+    """After a step of 200 every logit is far from zero, so nothing is left to chance."""
+    config = preset(name, "smoke", mask_steps=1, mask_lr=200.0)
+    model = config.model()
+    masks, rows = config.find_masks(model, 0, "full", Progress())
+    sampled = {(row["task"], row["metric"]): row["value"] for row in rows if row["stage"] == SAMPLED}
+    thresholded = {(row["task"], row["metric"]): row["value"] for row in config.asked(subnetwork(model, masks))}
+    assert sampled.keys() == thresholded.keys() and len(sampled) >= 2
+    assert sampled == pytest.approx(thresholded, abs=1e-4)
+    _, others = config.find_masks(model, 0, config.stages[1], Progress())
+    assert all(row["stage"] != SAMPLED for row in others)

@@ -76,15 +76,14 @@ class AddMul(NetworkConfig):
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         return self._outcomes(model, with_inverses(masks)) + self._counts(masks)
 
+    def asked(self, network: nn.Module) -> Rows:
+        """Count how often the network gives the sum, the product or neither, asked for each operation."""
+        rows: Rows = []
+        for task in OPERATIONS:
+            outcomes = arithmetic.outcomes(network, Arithmetic.of(task, device=device()))
+            rows += [{"task": task, "metric": metric, "value": round(value, 4)} for metric, value in outcomes.items()]
+        return rows
+
     def _outcomes(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """What the unmasked network and those under each mask do, asked for each operation."""
-        questions = {task: Arithmetic.of(task, device=device()) for task in OPERATIONS}
-        rows: Rows = []
-        for stage, network in networks(model, masks):
-            for task, data in questions.items():
-                outcomes = arithmetic.outcomes(network, data)
-                rows += [
-                    {"stage": stage, "task": task, "metric": metric, "value": round(value, 4)}
-                    for metric, value in outcomes.items()
-                ]
-        return rows
+        return [{"stage": stage, **row} for stage, network in networks(model, masks) for row in self.asked(network)]

@@ -19,9 +19,9 @@ from modules_lib.checks import check_choice, check_count, check_number, check_sl
 from modules_lib.clipping import CLIPPED
 from modules_lib.comparing import sharing
 from modules_lib.device import device
+from modules_lib.experiments.trained_masks import histogram, sampled
 from modules_lib.masked import MaskedModel, Where
 from modules_lib.masks import Masks
-from modules_lib.measures import BINS
 from modules_lib.precision import PRECISIONS
 from modules_lib.progress import Progress, Rows
 from modules_lib.samplers import SAMPLERS
@@ -176,6 +176,10 @@ class Config(ABC):
             made: the masks of the stages that this one needs.
         """
 
+    def asked(self, network: nn.Module) -> Rows:
+        """Measure a network on every task: rows of ``task``, ``metric`` and ``value``. None where it is not said."""
+        return []
+
     @abstractmethod
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Everything that the figures and claims need."""
@@ -246,14 +250,8 @@ class Config(ABC):
             clipped=self.clipped,
             loop=loop,
         )
-        probabilities = torch.cat([p.flatten().cpu() for p in masked.probabilities().values()])
-        counts = torch.histc(probabilities, BINS, 0, 1).long().tolist()
-        histogram = [
-            {"stage": stage, "metric": "probability", "bin": i, "value": count}
-            for i, count in enumerate(counts)
-            if count
-        ]
-        return masked.masks(), loop.rows + histogram
+        drawn = sampled(model, masked, seed, self.asked) if stage == "full" else []
+        return masked.masks(), loop.rows + histogram(masked, stage) + drawn
 
     def _counts(self, masks: dict[str, Masks]) -> Rows:
         """Weights kept by each stage, and shared with the others of its group (eq. 14), by layer and in total."""

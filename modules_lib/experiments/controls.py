@@ -16,16 +16,18 @@ from modules_lib.masks import Masks
 from modules_lib.progress import Rows
 from modules_lib.subnetworks import subnetwork
 
-ALONE, WITHOUT, OTHER, SHARED = "alone", "without", "other", "shared"
+ALONE, WITHOUT, OTHER, SHARED, UNITS = "alone", "without", "other", "shared", "shared, units"
+DRAWS = 199  # p is then never below 0.005, one-sided, or 0.01, two-sided
 
 
-def of_operations(model: nn.Module, masks: Mapping[str, Masks], draws: int = 99) -> Rows:
+def of_operations(model: nn.Module, masks: Mapping[str, Masks], draws: int = DRAWS) -> Rows:
     """Addition and multiplication: accuracies under a mask and without it, and what is shared, beside chance.
 
     Returns:
         rows of ``task``, ``what``, ``observed``; by chance ``chance`` (mean), ``low`` and ``high`` (of 95%); ``p``; and
         ``largest``, what the largest weights of each layer, as many, do. ``what`` is "alone" (the task under its own
-        mask), "without" (the task without the mask's weights), "other" (the other task without them) or "shared".
+        mask), "without" (the task without the mask's weights), "other" (the other task without them), "shared", or
+        "shared, units" (beside weights at random that keep the number of every unit).
     """
     tests = {task: Arithmetic.of(task, device=device()) for task in OPERATIONS}
     metrics = {
@@ -43,11 +45,12 @@ def of_operations(model: nn.Module, masks: Mapping[str, Masks], draws: int = 99)
             test = effect_test(model, mask, metric, draws=draws, alternative=extreme)
             rows.append(_row(task, what, test) | {"largest": round(metric(subnetwork(model, big)), 5)})
         rows.append(_row(task, SHARED, sharing_test(own, masks[other])))
+        rows.append(_row(task, UNITS, sharing_test(own, masks[other], keep="units")))
     return rows
 
 
 def of_classes(
-    model: nn.Module, masks: Mapping[str, Masks], removed: tuple[str, ...], images: Images, draws: int = 19
+    model: nn.Module, masks: Mapping[str, Masks], removed: tuple[str, ...], images: Images, draws: int = DRAWS
 ) -> Rows:
     """CIFAR-10: the true-positive rate of each left-out class, beside removing as many of the reference's weights.
 

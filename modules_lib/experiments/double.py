@@ -94,14 +94,17 @@ class Double(NetworkConfig):
         data = self.data(stage)
         return self._train_masks(model, seed, stage, data, data.loss, progress)
 
+    def asked(self, network: nn.Module) -> Rows:
+        """Measure accuracy on each pair, shown as in weight training ("correct"); for LSTMs also "alone"."""
+        rows: Rows = [
+            {"task": pair, "metric": "correct", "value": value}
+            for pair, value in zip(PAIRS, self.data("full").accuracies(network), strict=True)
+        ]
+        for pair in PAIRS if self.network != "fnn" else ():  # for the FNN that is the same
+            rows.append({"task": pair, "metric": "alone", "value": self.data(pair).accuracies(network)[0]})
+        return rows
+
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        """Accuracy on each pair, shown as in weight training ("correct"); of LSTMs also shown alone ("alone")."""
-        rows: Rows = []
-        both = self.data("full")
-        alone = {pair: self.data(pair) for pair in PAIRS if self.network != "fnn"}  # for the FNN that is the same
-        for stage, network in networks(model, with_inverses(masks)):
-            for pair, value in zip(PAIRS, both.accuracies(network), strict=True):
-                rows.append({"stage": stage, "task": pair, "metric": "correct", "value": value})
-            for pair, data in alone.items():
-                rows.append({"stage": stage, "task": pair, "metric": "alone", "value": data.accuracies(network)[0]})
+        found = networks(model, with_inverses(masks))
+        rows = [{"stage": stage, **row} for stage, network in found for row in self.asked(network)]
         return rows + self._counts(masks)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
 
-from modules_lib.experiments.controls import ALONE, OTHER, SHARED, WITHOUT
+from modules_lib.experiments.controls import ALONE, OTHER, SHARED, UNITS, WITHOUT
 from modules_lib.experiments.samplers import stage_of
 from modules_lib.masked import MaskedModel
 from modules_lib.measures import TASKS, by_layer, number, outcome
@@ -25,6 +25,7 @@ WHAT = {
     WITHOUT: "{task} without its weights",
     OTHER: "{other} without the weights of {task}",
     SHARED: "weights that {task} shares with {other}",
+    UNITS: "the same, beside as many of every unit's",
 }
 
 
@@ -42,6 +43,8 @@ def controls_of_operations(rows: pd.DataFrame) -> Markdown:
     for what, text in WHAT.items():
         for task, name in TASKS.items():
             chosen = rows[(rows["what"] == what) & (rows["task"] == task)]
+            if chosen.empty:  # measured before there was this comparison
+                continue
             other = next(called for called in TASKS.values() if called != name)
             largest = chosen["largest"] if "largest" in chosen else pd.Series(dtype=float)
             cells = [_mean(chosen["observed"]), _mean(chosen["chance"]), _mean(largest), _p(chosen["p"])]
