@@ -163,7 +163,7 @@ def sharing_test(
         draws: targets at random.
         keep: the numbers of kept weights that these have in common with the target: those of its "layers" (the overlap
             in a layer is then hypergeometric), or of its "units", of each row and column of a layer, on average
-            (:mod:`modules_lib.unit_null`). The second is harder to exceed: some units matter to every task.
+            (``modules_lib.unit_null``). The second is harder to exceed: some units matter to every task.
 
     Raises:
         ValueError: there are no draws, or no such numbers to keep.
