@@ -52,11 +52,14 @@ class VerdictTable:
         return f'<tr class="claim">{cells}</tr>' + (_statements(verdict) if self.details else "")
 
 
+def statements_list(verdict: Verdict) -> str:
+    """List a verdict's statements as HTML, each with its sign and what was measured."""
+    items = (f"<li>{s.mark} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements)
+    return f"<ul>{''.join(items)}</ul>"
+
+
 def _statements(verdict: Verdict) -> str:
-    items = "".join(
-        f"<li>{s.mark} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements
-    )
-    return f'<tr class="statements"><td></td><td colspan="3" {LEFT}><ul>{items}</ul></td></tr>'
+    return f'<tr class="statements"><td></td><td colspan="3" {LEFT}>{statements_list(verdict)}</td></tr>'
 
 
 def at_paper_scale(*claims: int) -> VerdictTable | Markdown:

@@ -20,12 +20,10 @@ def probabilities(mask: Tensor) -> Tensor:
     Their sums over each row, and over each column, are the mask's own numbers of kept weights. A row is an output unit;
     the kernel's places are columns of their own in a convolution. A vector, such as a bias, has one row.
     """
-    matrix = mask.reshape(mask.shape[0], -1) if mask.dim() > 1 else mask.reshape(1, -1)
-    kept = matrix.double()
-    rows, columns = kept.sum(1), kept.sum(0)
     if mask.dim() < 2:
-        return torch.full(mask.shape, float(rows / mask.numel()), dtype=torch.float64)
-    fixed_rows, fixed_columns = (rows == matrix.shape[1]) | (rows == 0), (columns == matrix.shape[0]) | (columns == 0)
+        return torch.full(mask.shape, float(mask.double().mean()), dtype=torch.float64)
+    kept = mask.flatten(1).double()
+    fixed_rows, fixed_columns = ((kept == kept.narrow(dim, 0, 1)).all(dim) for dim in (1, 0))
     inner = kept[~fixed_rows][:, ~fixed_columns]  # where anything can vary
     found = kept.clone()
     if inner.numel():

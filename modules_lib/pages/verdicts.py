@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from modules_lib.book import LEFT
+from modules_lib.book import LEFT, statements_list
 from modules_lib.claims import Verdict
 from modules_lib.claims.paper import PASSAGES
 from modules_lib.figures.theme import count
@@ -100,11 +100,8 @@ def _measured(verdict: Verdict) -> str:
     shown = "".join(f"<span>{s.mark} {s.measured}</span>" for s in verdict.statements[:AT_A_GLANCE])
     left = len(verdict.statements) - AT_A_GLANCE
     shown += f"<span>and {left} more</span>" if left > 0 else ""
-    items = "".join(
-        f"<li>{s.mark} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements
-    )
     glance = f'<span class="glance">{shown}</span>'
-    return f"<details><summary>{verdict.holding}{glance}</summary><ul>{items}</ul></details>"
+    return f"<details><summary>{verdict.holding}{glance}</summary>{statements_list(verdict)}</details>"
 
 
 def _badge(verdict: Verdict) -> str:
