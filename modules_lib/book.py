@@ -67,7 +67,7 @@ def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
 
     A sentence before the table names the choices in which these runs differ from what the scale now is.
     """
-    judged = [verdict for verdict in verdicts("paper") if verdict.claim.id in claims and verdict.statements]
+    judged = [verdict for verdict in verdicts("paper", *claims) if verdict.statements]
     if not judged:
         return Markdown("None of this was run at the paper's sizes yet.")
     names = {name for verdict in judged for name in verdict.runs}

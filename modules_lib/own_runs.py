@@ -17,7 +17,7 @@ from IPython.display import display
 from modules_lib import runs
 from modules_lib.book import VerdictTable
 from modules_lib.checks import check_choice
-from modules_lib.claims import judge, verdicts
+from modules_lib.claims import verdicts
 from modules_lib.execute import FailedRunsError, chosen_seeds, execute_each
 from modules_lib.experiments import scale_of
 from modules_lib.experiments.config import Config
@@ -91,5 +91,4 @@ def own_verdicts(run: dict[str, pd.DataFrame], config: Config, *claims: int) -> 
         config: of the runs, whose scale is named.
         claims: their numbers.
     """
-    judged = [judge(v.claim, run, scale_of(config)) for v in verdicts("laptop") if v.claim.id in claims]
-    return VerdictTable(judged, details=True) if run else None
+    return VerdictTable(verdicts(scale_of(config), *claims, results=run), details=True) if run else None

@@ -289,7 +289,12 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
-def stored(folder: Path) -> list[Run]:
-    """All finished runs below ``runs/`` or ``results/``, ordered by experiment, config and seed."""
-    found = [Run(path) for path in folder.glob("*/*/seed-*") if re.fullmatch(r"seed-\d+", path.name)]
+def stored(folder: Path, place: str = "*/*") -> list[Run]:
+    """Find the finished runs below ``runs/`` or ``results/``, ordered by experiment, config and seed.
+
+    Args:
+        folder: of the runs.
+        place: only those there, as ``EXPERIMENT/HASH``.
+    """
+    found = [Run(path) for path in folder.glob(f"{place}/seed-*") if re.fullmatch(r"seed-\d+", path.name)]
     return sorted(found, key=lambda run: (run.experiment, run.folder.parent.name, run.seed))

@@ -190,11 +190,19 @@ def _common_seeds(frames: Iterable[pd.DataFrame | None]) -> set[int]:
     return set.intersection(*seeds) if seeds else set()
 
 
-def verdicts(scale: str = "laptop", results: dict[str, pd.DataFrame] | None = None) -> list[Verdict]:
-    """Every claim's verdict, from results by experiment, by default the published ones of a scale."""
+def verdicts(scale: str = "laptop", *numbers: int, results: dict[str, pd.DataFrame] | None = None) -> list[Verdict]:
+    """Judge claims by results, in the order of their numbers.
+
+    Args:
+        scale: of the results.
+        numbers: of the claims; none for all.
+        results: experiment -> results; the published ones of the scale where they are not given.
+    """
+    chosen = [claim for claim in CLAIMS if claim.id in numbers or not numbers]
     if results is None:
-        results = {name: published(published_preset(name, scale)) for name in EXPERIMENTS}
-    return [judge(claim, results, scale) for claim in CLAIMS]
+        needed = {name for claim in chosen for names in claim.experiments for name in names.split("|")}
+        results = {name: published(published_preset(name, scale)) for name in EXPERIMENTS if name in needed}
+    return [judge(claim, results, scale) for claim in chosen]
 
 
 def report(verdicts: list[Verdict], details: bool = True) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from modules_lib.measures import number
 
@@ -24,7 +24,7 @@ def bounds(values: pd.Series, level: float = LEVEL) -> tuple[float, float]:
     if len(values) < 2:
         return math.nan, math.nan
     mean, error = float(values.mean(skipna=False)), float(values.std(ddof=1, skipna=False)) / math.sqrt(len(values))
-    reach = float(stats.t.ppf(level, len(values) - 1)) * error
+    reach = float(stdtrit(len(values) - 1, level)) * error
     return mean - reach, mean + reach
 
 
