@@ -21,10 +21,13 @@ FILES = {
     "plotly-theme.js": ASSETS / "plotly-theme.js",
     "plotly-controls.js": ASSETS / "plotly-controls.js",
     "plotly-data.js": ASSETS / "plotly-data.js",
+    "plotly-views.js": ASSETS / "plotly-views.js",
     "plotly-draw.js": ASSETS / "plotly-draw.js",
     "claims.js": ASSETS / "claims.js",
     "book.css": ASSETS / "book.css",
 }
+# In the order of loading.
+PLOTLY = ("plotly.min.js", *(f"plotly-{part}.js" for part in ("theme", "controls", "data", "views", "draw")))
 
 
 def without_thebe(app: Sphinx, *_: Any) -> None:
@@ -38,8 +41,8 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
 def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     app.add_css_file("vendor/book.css")
     if "plotly-graph-div" in context.get("body", ""):
-        # deferred: the text can be read before megabytes of plotly.js are; in this order
-        for name in ("plotly.min.js", "plotly-theme.js", "plotly-controls.js", "plotly-data.js", "plotly-draw.js"):
+        # deferred: the text can be read before megabytes of plotly.js are
+        for name in PLOTLY:
             app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
     if 'class="verdicts claims"' in context.get("body", ""):
         app.add_js_file("vendor/claims.js", priority=800, defer="defer")

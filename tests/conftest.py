@@ -101,5 +101,14 @@ def visit(browser, built_book):
         page.close()
 
 
+def figures(page):
+    """Each figure of a page, with the view chosen that it belongs to."""
+    for figure in page.locator(".plotly-graph-div").all():
+        view = figure.evaluate("gd => gd.closest('[data-view]')?.dataset.view")
+        if view:
+            figure.locator("xpath=ancestor::*[@class='views']").locator(f"[data-shows='{view}']").click()
+        yield figure
+
+
 def is_local(url):
     return url.startswith(("file:", "data:", "blob:"))

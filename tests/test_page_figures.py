@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import figures
 from tests.test_pages import PAGES, assert_changes, controls
 from tools.chapters import all_chapters
 
@@ -16,7 +17,7 @@ from tools.chapters import all_chapters
 def test_figures_have_an_address_a_caption_and_a_name(visit, name):
     page = visit(name)
     seen = set()
-    for plot in page.locator(".plotly-graph-div").all():
+    for plot in figures(page):
         figure = plot.locator("xpath=ancestor::*[@role='figure']")
         anchor, label = figure.get_attribute("id"), figure.get_attribute("aria-label")
         assert anchor.startswith("fig-") and anchor not in seen
@@ -63,7 +64,8 @@ def same(cell, value):
 @pytest.mark.parametrize("name", all_chapters())
 def test_downloaded_data_is_what_is_drawn(visit, name):
     page = visit(name)
-    for figure in page.locator("[role=figure]").all():
+    for plot in figures(page):
+        figure = plot.locator("xpath=ancestor::*[@role='figure']")
         anchor = figure.get_attribute("id")
         with page.expect_download() as download:
             page.locator(f"[data-figure={anchor}]").click()
@@ -108,7 +110,7 @@ def test_the_keyboard_moves_linked_sliders_together(visit):
     linked = "gds => gds.filter(gd => gd.layout.meta?.linked).map(gd => gd.layout.sliders[0].active)"
     page.locator("#fig-price .slider-group").focus()
     page.keyboard.press("Home")
-    assert page.locator(".plotly-graph-div").evaluate_all(linked) == [0] * 4
+    assert page.locator(".plotly-graph-div:visible").evaluate_all(linked) == [0] * 4
 
 
 def test_keyboard_focus_is_visible_wherever_it_goes(visit):

@@ -7,7 +7,7 @@ import pytest
 
 from modules_lib.claims import CLAIMS
 from modules_lib.figures.theme import BLUE, GREEN
-from tests.conftest import DESKTOP
+from tests.conftest import DESKTOP, figures
 from tools.chapters import all_chapters, all_pages
 
 PAGES = ["index", "search", "genindex", *all_pages()]
@@ -19,7 +19,7 @@ DRAWN = """gd => [gd.querySelector('.plot-container .main-svg').innerHTML,
 
 def controls(page):
     """Each figure that has controls, with what plotly knows of it."""
-    for figure in page.locator(".plotly-graph-div").all():
+    for figure in figures(page):
         if figure.evaluate("gd => (gd.layout.sliders || []).length + (gd.layout.updatemenus || []).length"):
             figure.scroll_into_view_if_needed()
             yield figure
@@ -57,7 +57,7 @@ def test_page_fits_its_width(visit, name, width):
             .map(e => e.outerHTML.slice(0, 80)).slice(0, 3)"""
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width, f"wider than the page: {wide}"
-    for figure in page.locator(".plotly-graph-div").all():
+    for figure in figures(page):
         box = figure.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= width + 1
 
@@ -79,10 +79,9 @@ def test_sliders_change_their_figure(visit, name):
 
 def test_sliders_over_beta_move_together(visit):
     page = visit("book/alpha")
-    figures = page.locator(".plotly-graph-div")
-    linked = [i for i in range(figures.count()) if figures.nth(i).evaluate("gd => gd.layout.meta?.linked") == "beta"]
-    assert len(linked) == 4
-    first, *others = (figures.nth(i) for i in linked)
+    linked = "gd => gd.layout.meta?.linked == 'beta'"
+    first, *others = (plot for plot in page.locator(".plotly-graph-div:visible").all() if plot.evaluate(linked))
+    assert len(others) == 3
     before = [figure.evaluate(DRAWN) for figure in others]
     first.locator(".slider-rail-touch-rect").scroll_into_view_if_needed()
     rail = first.locator(".slider-rail-touch-rect").bounding_box()
@@ -123,13 +122,46 @@ def choose(figure, number, menu, option):
 def test_figures_follow_the_theme(visit, name):
     page = visit(name, theme="dark")
     background = "gds => gds.map(gd => gd._fullLayout.paper_bgcolor)"
-    figures = page.locator(".plotly-graph-div")
-    dark = figures.evaluate_all(background)
+    plots = page.locator(".plotly-graph-div")
+    dark = plots.evaluate_all(background)
     assert all(colour == "rgba(0,0,0,0)" for colour in dark)
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     page.wait_for_timeout(500)
-    assert all(colour != "rgba(0,0,0,0)" for colour in figures.evaluate_all(background))
+    assert all(colour != "rgba(0,0,0,0)" for colour in plots.evaluate_all(background))
     assert page.trouble == []
+
+
+def test_views_change_all_figures_of_a_page_in_their_place(visit):
+    page = visit("book/addmul")
+    groups = page.locator(".views").all()
+    assert len(groups) == 5
+    for view, suffix in (("your run", "-run"), ("paper sizes", "-paper"), ("laptop sizes", "")):
+        button = groups[3].get_by_role("button", name=view)
+        button.scroll_into_view_if_needed()
+        before = button.bounding_box()["y"]
+        button.press("Enter")
+        assert abs(button.bounding_box()["y"] - before) < 2  # what one looks at does not run away
+        for group in groups:
+            assert group.locator("[aria-pressed=true]").inner_text() == view
+            figure = group.locator(".book-figure:visible")
+            assert figure.count() == 1
+            anchor = figure.get_attribute("id")
+            assert anchor.removesuffix("-run").removesuffix("-paper") + suffix == anchor
+            assert page.locator(f"#{anchor}-caption").is_visible()
+            width = figure.locator(".main-svg").first.bounding_box()["width"]
+            assert abs(width - figure.bounding_box()["width"]) < 2
+    captions = page.locator(".figure-caption:visible").count()
+    assert captions == page.locator(".book-figure:visible").count()
+    assert page.trouble == []
+
+
+def test_a_link_to_a_figure_of_another_view_shows_it(visit):
+    page = visit("book/addmul")
+    assert not page.locator("#fig-kept-paper").is_visible()
+    page.evaluate("location.hash = 'fig-kept-paper'")
+    page.locator("#fig-kept-paper").wait_for(state="visible", timeout=5000)
+    page.wait_for_timeout(300)
+    assert 0 <= page.locator("#fig-kept-paper").bounding_box()["y"] < 400
 
 
 def test_the_steps_of_the_method_add_up(visit):

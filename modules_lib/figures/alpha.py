@@ -70,7 +70,8 @@ def sensitivity(published: Results, run: Results, beta: float, run_beta: float |
             if size in results and not results[size].empty:
                 for name, colour, values in _against_beta(results[size], middle):
                     figure.add_trace(_curve(values, kind, name, colour), row, 1)
-    betas = [beta * factor for factor in factors(published["large"])]
+    frame, beta = next((frame, middle) for _, results, middle in sides for frame in results.values())
+    betas = [beta * factor for factor in factors(frame)]
     line = {"color": GREY, "width": 2, "dash": "dot"}
     for row in (1, 2):
         place = {"x": [beta, beta], "y": [0, 104]}

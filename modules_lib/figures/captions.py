@@ -37,3 +37,20 @@ def numbers(published: Results, run: Results, *names: str) -> str:
     there = {kind: results for kind, results in sides.items() if any(not frame.empty for frame in results.values())}
     counts = ", ".join(f"{kind}: {seeds(results)}" for kind, results in there.items())
     return f"Numbers: mean and, where there are several seeds, unbiased standard deviation over them ({counts})."
+
+
+def curves(published: Results, run: Results) -> str:
+    """Say whose the lines of a figure without error bars are."""
+    solid = f"Lines: published, {'mean over ' if _several(published) else ''}{seeds(published)}" if published else ""
+    dotted = f"{'dotted' if published else 'Lines'}: this run, {seeds(run)}" if run else ""
+    said = "; ".join(filter(None, (solid, dotted)))
+    hover = "No error bars; hover for the unbiased standard deviation over seeds." if _several(published | run) else ""
+    return f"{said}. {hover}".strip()
+
+
+def of_one(marks: str, published: Results, run: Results) -> str:
+    """Say whose the marks of a figure are that shows the run where there is one, else the published results."""
+    shown = run or published
+    means = "mean over " if _several(shown) else ""
+    spread = " Deviations: unbiased, over seeds." if means else " One seed has no spread."
+    return f"{marks}: {'this run' if run else 'published'}, {means}{seeds(shown)}.{spread}"

@@ -59,8 +59,8 @@ def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
 
 
 def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
-    """Figure 18 at a glance: the changes of all classes as small maps, published where there are any."""
-    [(kind, frame), *_] = both("cifar10", published, run)
+    """Figure 18 at a glance: the changes of all classes as small maps, of the run where there is one."""
+    [*_, (kind, frame)] = both("cifar10", published, run)
     before, names = confusions(frame, stage_with("full", factor)), removed_classes(frame, factor)
     rows = -(-len(names) // 2)
     titles = [f"without {name}" for name in names]

@@ -75,11 +75,11 @@ def sharing(published: Results, run: Results) -> go.Figure:
 
 
 def fullness(published: Results, run: Results) -> go.Figure:
-    """How much of each layer is in use after every task, in per cent; a panel a variant."""
+    """Draw how much of each layer is in use after every task, in per cent, of the run where there is one."""
     names = [variant for variant in VARIANTS if both(variant, published, run)]
     figure = panels([VARIANTS[name] for name in names], shared_xaxes=True)
     for row, variant in enumerate(names, 1):
-        kind, frame = both(variant, published, run)[0]
+        kind, frame = both(variant, published, run)[-1]
         tasks = tasks_learned(frame)
         for layer, colour in LAYERS.items():
             values = pd.DataFrame({task: 100 * by_layer(frame, task, "full")[layer] for task in tasks})
@@ -91,10 +91,10 @@ def fullness(published: Results, run: Results) -> go.Figure:
 
 
 def accuracies(published: Results, run: Results) -> go.Figure:
-    """Accuracy of every task (columns) after each (rows), always with the task's own mask, by variant."""
+    """Accuracy of every task (columns) after each (rows), with the task's own mask, of the run where there is one."""
     choices: list[tuple] = []
     for variant in VARIANTS:
-        for _, frame in both(variant, published, run)[:1]:
+        for _, frame in both(variant, published, run)[-1:]:
             tasks = tasks_learned(frame)
             rows = [[_accuracy(frame, after, task) for task in tasks] for after in tasks]
             cells = {

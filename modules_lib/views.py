@@ -1,0 +1,114 @@
+"""Views of a figure: of results at the paper's sizes, at laptop sizes, and of the reader's own run.
+
+A page has all views of a figure, buttons to choose, and needs no kernel for it. A notebook shows one: that of the run
+where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from IPython.display import display
+
+from modules_lib.display import bundles
+from modules_lib.experiments import published_preset
+from modules_lib.figures import captions
+from modules_lib.figures.theme import Results
+from modules_lib.results import published
+
+SEEDS = 3  # that every result of the paper's sizes must have for them to be shown first
+PAPER, LAPTOP, RUN = "paper sizes", "laptop sizes", "your run"
+# What a view adds to a figure's name and to its title.
+ADDED = {PAPER: ("-paper", ", at the paper's sizes and steps"), LAPTOP: ("", ""), RUN: ("-run", ", with your own run")}
+
+
+@dataclass(frozen=True)
+class Views:
+    """The results that the figures of a chapter can show.
+
+    Attributes:
+        results: view -> published results, and those of the run, each by name, in the order of the buttons. The view of
+            the run has the published results of the run's scale beside it; the others have no run.
+    """
+
+    results: Mapping[str, tuple[Results, Results]]
+
+    @classmethod
+    def of(cls, experiments: Mapping[str, str], scale: str, run: Results) -> Views:
+        """Collect a chapter's views; those without results are left out.
+
+        Args:
+            experiments: name in figures -> experiment.
+            scale: of the run.
+            run: name in figures -> its measurements, as far as they are there.
+        """
+        views: dict[str, tuple[Results, Results]] = {
+            PAPER: (_published(experiments, "paper"), {}),
+            LAPTOP: (_published(experiments, "laptop"), {}),
+        }
+        own = {name: run[name] for name in experiments if name in run}
+        if own:
+            views[RUN] = (_published(experiments, scale), own)
+        return cls({view: results for view, results in views.items() if any(results)})
+
+    @property
+    def first(self) -> str:
+        """The view that a page opens with: the paper's sizes if they have enough seeds, else laptop sizes."""
+        paper, _ = self.results.get(PAPER, ({}, {}))
+        enough = bool(paper) and min(frame["seed"].nunique() for frame in paper.values()) >= SEEDS
+        return PAPER if enough else next((view for view in (LAPTOP, RUN) if view in self.results), PAPER)
+
+    def show(
+        self,
+        draw: Callable[[Results, Results], go.Figure],
+        name: str,
+        title: str,
+        caption: str,
+        said: Callable[[Results, Results], str] = captions.means,
+    ) -> None:
+        """Show a figure of every view.
+
+        Args:
+            draw: published results, and those of the run -> the figure.
+            name, title, caption: as of :func:`~modules_lib.display.show`.
+            said: the same results -> how the caption ends, on seeds and their spread.
+
+        Raises:
+            ValueError: the name cannot stand in an address.
+        """
+        drawn = {
+            view: bundles(draw(*results), name + ADDED[view][0], title + ADDED[view][1], f"{caption} {said(*results)}")
+            for view, results in self.results.items()
+        }
+        in_notebook = RUN if RUN in drawn else self.first
+        if len(drawn) == 1:
+            for bundle in drawn[in_notebook]:
+                display(bundle, raw=True)
+            return
+        figures = [_part(view, figure["text/html"], view == self.first) for view, (figure, _) in drawn.items()]
+        texts = [_part(view, text["text/html"], view == in_notebook) for view, (_, text) in drawn.items()]
+        figure, text = drawn[in_notebook]
+        page = f'<div class="views">{self._buttons()}{"".join(figures)}</div>'
+        display(figure | {"text/html": page}, raw=True)
+        display(text | {"text/html": "".join(texts)}, raw=True)
+
+    def _buttons(self) -> str:
+        """Buttons that choose a view, for pages; a script of the page moves them."""
+        buttons = [
+            f'<button type="button" data-shows="{view}" aria-pressed="{"true" if view == self.first else "false"}">'
+            f"{view}</button>"
+            for view in self.results
+        ]
+        return f'<div class="view-buttons" role="group" aria-label="results shown">{"".join(buttons)}</div>'
+
+
+def _part(view: str, html: str, shown: bool) -> str:
+    """What belongs to one view of a figure."""
+    return f'<div data-view="{view}"{"" if shown else " hidden"}>{html}</div>'
+
+
+def _published(experiments: Mapping[str, str], scale: str) -> Results:
+    found = {name: published(published_preset(experiment, scale)) for name, experiment in experiments.items()}
+    return {name: frame for name, frame in found.items() if not frame.empty}

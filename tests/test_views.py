@@ -1,0 +1,66 @@
+"""Views of figures: which there are, which comes first, and what a notebook and a page show of them."""
+
+import plotly.graph_objects as go
+import pytest
+
+from modules_lib import views
+from modules_lib.experiments import published_preset
+from modules_lib.results import published
+from modules_lib.views import LAPTOP, PAPER, RUN, Views
+
+NAMES = {"fnn": "addmul-fnn", "lstm": "addmul-lstm"}
+
+
+def results(scale):
+    return {name: published(published_preset(experiment, scale)) for name, experiment in NAMES.items()}
+
+
+def with_seeds(results, number):
+    """The results of one seed as if there were more."""
+    import pandas as pd
+
+    return {name: pd.concat([frame.assign(seed=seed) for seed in range(number)]) for name, frame in results.items()}
+
+
+@pytest.mark.parametrize(("seeds", "first"), [(1, LAPTOP), (2, LAPTOP), (3, PAPER), (4, PAPER)])
+def test_paper_sizes_come_first_once_they_have_three_seeds(seeds, first):
+    paper = with_seeds(results("paper"), seeds)
+    assert Views({PAPER: (paper, {}), LAPTOP: (results("laptop"), {})}).first == first
+
+
+def test_views_without_results_are_left_out():
+    run = {"fnn": results("smoke")["fnn"]}
+    assert list(Views.of(NAMES, "smoke", run).results) == [PAPER, LAPTOP, RUN]
+    assert list(Views.of(NAMES, "smoke", {}).results) == [PAPER, LAPTOP]
+    assert list(Views.of({"none": "samplers"}, "smoke", {}).results) == [LAPTOP]
+    beside, own = Views.of(NAMES, "smoke", run).results[RUN]
+    assert set(beside) == {"fnn", "lstm"} and own.keys() == run.keys()
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    outputs = []
+    monkeypatch.setattr(views, "display", lambda bundle, raw: outputs.append(bundle))
+    return outputs
+
+
+def draw(published, run):
+    """A figure that says what it was drawn from."""
+    return go.Figure(go.Scatter(x=[len(published)], y=[len(run)], name="run" if run else "published"))
+
+
+def test_a_page_has_all_views_and_a_notebook_the_run(shown):
+    run = {"fnn": results("smoke")["fnn"]}
+    Views.of(NAMES, "smoke", run).show(draw, "sizes", "A title", "A caption.")
+    figure, caption = shown
+    assert figure["application/vnd.plotly.v1+json"]["data"][0]["name"] == "run"
+    for anchor, view in (("fig-sizes", LAPTOP), ("fig-sizes-paper", PAPER), ("fig-sizes-run", RUN)):
+        assert figure["text/html"].count(f'id="{anchor}"') == 1
+        assert (f'data-view="{view}" hidden' in figure["text/html"]) == (view != LAPTOP)
+        assert (f'data-view="{view}" hidden' in caption["text/html"]) == (view != RUN)
+    assert caption["text/plain"].startswith("A title, with your own run. A caption. ")
+
+
+def test_one_view_alone_has_no_buttons(shown):
+    Views.of({"none": "samplers"}, "smoke", {}).show(draw, "sizes", "A title", "A caption.")
+    assert "button type" not in shown[0]["text/html"] and 'id="fig-sizes"' in shown[0]["text/html"]
