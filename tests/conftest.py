@@ -76,29 +76,47 @@ def browser():
         browser.close()
 
 
+def open_page(browser, address, width=DESKTOP, theme="light"):
+    """A page when it is drawn; `page.trouble` lists what went wrong."""
+    page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=theme)
+    page.trouble = []
+    page.on("console", lambda message: message.type == "error" and page.trouble.append(message.text))
+    page.on("pageerror", lambda error: page.trouble.append(str(error)))
+    page.on("requestfailed", lambda request: page.trouble.append(f"failed: {request.url}"))
+    page.on("request", lambda request: is_local(request.url) or page.trouble.append(f"outside: {request.url}"))
+    page.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
+    page.goto(address.as_uri(), wait_until="load")
+    for figure in page.locator(".plotly-graph-div").all():
+        figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
+    page.wait_for_timeout(300)
+    return page
+
+
 @pytest.fixture
 def visit(browser, built_book):
-    """Open a page of the book, wait until it is drawn, and return it; `page.trouble` lists what went wrong."""
+    """Open a page of the book as nobody has touched it."""
     opened = []
 
-    def visit(name, width=DESKTOP, theme="light"):
-        page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=theme)
-        opened.append(page)
-        page.trouble = []
-        page.on("console", lambda message: message.type == "error" and page.trouble.append(message.text))
-        page.on("pageerror", lambda error: page.trouble.append(str(error)))
-        page.on("requestfailed", lambda request: page.trouble.append(f"failed: {request.url}"))
-        page.on("request", lambda request: is_local(request.url) or page.trouble.append(f"outside: {request.url}"))
-        page.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
-        page.goto((built_book / f"{name}.html").as_uri(), wait_until="load")
-        for figure in page.locator(".plotly-graph-div").all():
-            figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
-        page.wait_for_timeout(300)
-        return page
+    def visit(name, *look, **looks):
+        opened.append(open_page(browser, built_book / f"{name}.html", *look, **looks))
+        return opened[-1]
 
     yield visit
     for page in opened:
         page.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, built_book, request):
+    """A page that all tests of a file use that name it with `each_page`: opening one takes longer than most of them."""
+    page = open_page(browser, built_book / f"{request.param}.html")
+    yield page
+    page.close()
+
+
+def each_page(names):
+    """Run a test on these pages, all tests of a file on one before the next is opened."""
+    return pytest.mark.parametrize("page", names, indirect=True, scope="module")
 
 
 def figures(page):

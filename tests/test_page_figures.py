@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import figures
+from tests.conftest import each_page, figures
 from tests.test_pages import PAGES, assert_changes, controls
 from tools.chapters import all_chapters
 
 
-@pytest.mark.parametrize("name", all_chapters())
-def test_figures_have_an_address_a_caption_and_a_name(visit, name):
-    page = visit(name)
+@each_page(all_chapters())
+def test_figures_have_an_address_a_caption_and_a_name(page):
     seen = set()
     for plot in figures(page):
         figure = plot.locator("xpath=ancestor::*[@role='figure']")
@@ -61,15 +60,14 @@ def same(cell, value):
     return float(cell) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("name", all_chapters())
-def test_downloaded_data_is_what_is_drawn(visit, name):
-    page = visit(name)
+@each_page(all_chapters())
+def test_downloaded_data_is_what_is_drawn(page):
     for plot in figures(page):
         figure = plot.locator("xpath=ancestor::*[@role='figure']")
         anchor = figure.get_attribute("id")
         with page.expect_download() as download:
             page.locator(f"[data-figure={anchor}]").click()
-        assert download.value.suggested_filename == f"{Path(name).name}-{anchor.removeprefix('fig-')}.csv"
+        assert download.value.suggested_filename == f"{Path(page.url).stem}-{anchor.removeprefix('fig-')}.csv"
         rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf8").splitlines()))
         traces = figure.locator(".plotly-graph-div").evaluate("gd => gd.data")
         expected = [(trace, point) for trace in traces if trace.get("name") != "" for point in points(trace)]
@@ -83,9 +81,8 @@ def test_downloaded_data_is_what_is_drawn(visit, name):
     assert page.trouble == []
 
 
-@pytest.mark.parametrize("name", all_chapters())
-def test_controls_work_by_keyboard(visit, name):
-    page = visit(name)
+@each_page(all_chapters())
+def test_controls_work_by_keyboard(page):
     for figure in controls(page):
         for slider in figure.locator(".slider-group[role=slider]").all():
             now, last = (int(slider.get_attribute(f"aria-value{which}")) for which in ("now", "max"))

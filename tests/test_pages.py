@@ -7,7 +7,7 @@ import pytest
 
 from modules_lib.claims import CLAIMS
 from modules_lib.figures.theme import BLUE, GREEN
-from tests.conftest import DESKTOP, figures
+from tests.conftest import DESKTOP, each_page, figures
 from tools.chapters import all_chapters, all_pages
 
 PAGES = ["index", "search", "genindex", *all_pages()]
@@ -35,9 +35,8 @@ def assert_changes(page, figure, act, what):
     pytest.fail(f"{what} changes nothing in {figure.get_attribute('id')}")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_clean(visit, name):
-    page = visit(name)
+@each_page(PAGES)
+def test_page_is_clean(page):
     assert page.trouble == []
     formulas = page.locator(".math").count()
     if formulas:
@@ -47,10 +46,17 @@ def test_page_is_clean(visit, name):
     assert page.evaluate("typeof define") == "undefined", "an AMD loader would keep plotly.js from its global name"
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+@each_page(PAGES)
+def test_page_fits_its_width(page):
+    assert_fits(page, DESKTOP)
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fits_its_width(visit, name, width):
-    page = visit(name, width)
+def test_page_fits_a_phone(visit, name):
+    assert_fits(visit(name, PHONE), PHONE)
+
+
+def assert_fits(page, width):
     wide = page.evaluate(
         """() => [...document.querySelectorAll('.bd-article *')]
             .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && e.scrollWidth > e.clientWidth)
@@ -62,9 +68,8 @@ def test_page_fits_its_width(visit, name, width):
         assert box["x"] >= 0 and box["x"] + box["width"] <= width + 1
 
 
-@pytest.mark.parametrize("name", all_chapters())
-def test_sliders_change_their_figure(visit, name):
-    page = visit(name)
+@each_page(PAGES)
+def test_sliders_change_their_figure(page):
     for figure in controls(page):
         at_end = figure.evaluate("gd => gd._fullLayout.sliders.map(s => s.active == s.steps.length - 1)")
         rails = figure.locator(".slider-rail-touch-rect").all()
@@ -94,9 +99,8 @@ def test_sliders_over_beta_move_together(visit):
     assert page.trouble == []
 
 
-@pytest.mark.parametrize("name", all_chapters())
-def test_menus_change_their_figure(visit, name):
-    page = visit(name)
+@each_page(PAGES)
+def test_menus_change_their_figure(page):
     for figure in controls(page):
         for number, menu in enumerate(figure.evaluate("gd => gd._fullLayout.updatemenus || []")):
             options = [button["label"] for button in menu["buttons"] if button.get("visible", True)]
