@@ -110,7 +110,7 @@ def choose_alpha(
             stage=f"alpha {alpha:g}",
             precision=precision,
             sampler=sampler,
-            fuse=worth_compiling(steps),
+            fuse=worth_compiling(steps, model, samples),
         )
         training = mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)
         failures, value = 0, -math.inf

@@ -92,7 +92,7 @@ def find_masks(
     found = {full: choice.masks} if choice else {}
     for name in tasks:
         if name not in found:
-            masked = MaskedModel(model, stage=name, fuse=worth_compiling(steps), **settings)
+            masked = MaskedModel(model, stage=name, fuse=worth_compiling(steps, model, samples), **settings)
             losses = mask_steps(masked, batch[name], loss, alpha=alpha, **training)
             for _ in tqdm(losses, name, total=steps, unit="step", leave=False, disable=not progress):
                 pass

@@ -15,6 +15,7 @@ from tools.building import all_missing, check_free
 from tools.chapters import ROOT, BookError, all_chapters, normal, problems, read, select, source, write
 from tools.execution import TRAIN, check_parameters, execute
 from tools.render import EXECUTED, HTML, executed, render
+from tools.times import times_table
 
 DURATION = {"smoke": "about 3 minutes", "laptop": "about 17 minutes on 2 cores", "paper": "days, less on a GPU"}
 
@@ -49,7 +50,7 @@ def build(scale: str, given: dict) -> None:
     sys.stdout.flush()
     began = time.time()
     train(scale)
-    make_pages(scale=scale, parameters=json.dumps(given), since=began)
+    make_pages(since=began, scale=scale, parameters=json.dumps(given))
 
 
 def build_to_read() -> None:
@@ -59,8 +60,14 @@ def build_to_read() -> None:
     make_pages(train="never")
 
 
-def make_pages(**config: object) -> None:
-    """Have snakemake make what is not up to date, and say at the end what is missing in the book."""
+def make_pages(since: float | None = None, **config: object) -> None:
+    """Have snakemake make what is not up to date; say at the end where the time went and what is missing in the book.
+
+    Args:
+        since: when the build began, in seconds since 1970, if the time is to be told.
+        config: settings of the Snakefile.
+    """
+    config |= {"since": since} if since else {}
     values = [f"{name}={value}" for name, value in config.items()]
     log = EXECUTED.parent / "snakemake.log"  # what it does, step by step, is for who wants to know
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +76,8 @@ def make_pages(**config: object) -> None:
     if code:
         print("\n".join(log.read_text(encoding="utf8").splitlines()[-30:]), file=sys.stderr)
         raise BookError(f"the book is not complete: mend what it says above (all of it: {log}), then make book")
+    if since:
+        print(times_table(since))
     print(f"The book: {(HTML / 'index.html').as_uri()}")
     if sentences := all_missing():
         print("It is complete but for this:", *sentences, sep="\n")

@@ -122,5 +122,7 @@ def render() -> None:
         HTML.rename(old)
     (RENDERING / "_build/html").rename(HTML)
     shutil.rmtree(RENDERING)
+    taken = time.monotonic() - began
+    (HTML.parent / "rendering.seconds").write_text(f"{taken:.1f}")
     landing = HTML / "index.html"
-    print(f"rendering took {time.monotonic() - began:.0f} s\n\nOpen the book:\n  {landing.as_uri()}\n  {landing}")
+    print(f"rendering took {taken:.0f} s\n\nOpen the book:\n  {landing.as_uri()}\n  {landing}")

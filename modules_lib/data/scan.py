@@ -174,14 +174,9 @@ class Scan:
 
     @classmethod
     def of(cls, chosen: list[str], device: torch.device | str = "cpu") -> Scan:
-        words, acts = {w: i for i, w in enumerate(WORDS)}, {a: i for i, a in enumerate(ACTIONS)}
-        inputs = torch.full((len(chosen), LONGEST_COMMAND), -1)
-        outputs = torch.full((len(chosen), MOST_ACTIONS + 1), -1)
-        for i, command in enumerate(chosen):
-            answer = [acts[action] for action in _solved()[command]]
-            inputs[i, : len(command.split())] = torch.tensor([words[word] for word in command.split()])
-            outputs[i, : len(answer) + 1] = torch.tensor([*answer, END])
-        return cls(inputs.to(device), outputs.to(device))
+        places, inputs, outputs = _numbers()
+        rows = torch.tensor([places[command] for command in chosen], dtype=torch.long)
+        return cls(inputs[rows].to(device), outputs[rows].to(device))
 
     def batch(self, size: int, *stream: int | str) -> tuple[tuple[Tensor, Tensor, bool], Tensor]:
         """What a model is given and should answer; the same stream gives the same batch.
@@ -195,6 +190,19 @@ class Scan:
         return (self.commands[rows], self.actions[rows], teach), self.actions[rows]
 
 
+@functools.cache
+def _numbers() -> tuple[dict[str, int], Tensor, Tensor]:
+    """Each command's row in the tensors of all commands and all actions, as :class:`Scan` has them."""
+    words, acts = ({name: i for i, name in enumerate(names)} for names in (WORDS, ACTIONS))
+    inputs = np.full((len(_solved()), LONGEST_COMMAND), -1)
+    outputs = np.full((len(_solved()), MOST_ACTIONS + 1), -1)
+    for i, (command, actions) in enumerate(_solved().items()):
+        asked = [words[word] for word in command.split()]
+        inputs[i, : len(asked)] = asked
+        outputs[i, : len(actions) + 1] = [*(acts[action] for action in actions), END]
+    return {command: i for i, command in enumerate(_solved())}, torch.from_numpy(inputs), torch.from_numpy(outputs)
+
+
 def loss(scores: Tensor, actions: Tensor) -> Tensor:
     """Cross-entropy summed over time and averaged over the batch.
 
@@ -206,7 +214,7 @@ def loss(scores: Tensor, actions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def answers(model: EncoderDecoder, data: Scan, batch: int = 1024) -> Tensor:
+def answers(model: EncoderDecoder, data: Scan, batch: int = 4096) -> Tensor:
     """What the model answers to each command, decoded greedily: int64 [M, 49], as ``data.actions``."""
     return torch.cat([model.write(part, MOST_ACTIONS + 1) for part in data.commands.split(batch)])
 

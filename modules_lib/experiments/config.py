@@ -231,7 +231,7 @@ class Config(ABC):
             stage=stage,
             precision=self.precision,
             sampler=self.sampler,
-            fuse=worth_compiling(self.mask_steps),
+            fuse=worth_compiling(self.mask_steps, model, self.samples),
         )
 
         def point(step: int, loss: float) -> Rows:

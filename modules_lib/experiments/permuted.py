@@ -194,7 +194,7 @@ class PermutedMNIST(Config):
             clip=self.clip,
             cooldown=self.cooldown,
             old=self.start,
-            fuse=worth_compiling(self.work()),
+            fuse=worth_compiling(self.work(), model, self.samples),
             loop=loop,
         )
         return mask, loop.rows

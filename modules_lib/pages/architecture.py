@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from IPython.display import Markdown
+from torch import nn
 
 from modules_lib.models import CNN
 
@@ -12,8 +13,10 @@ def cnn_table(network: CNN) -> Markdown:
     heads = ("", "operation", "inputs", "outputs", "kernel", "padding", "activation", "dropout")
     rows: list[tuple[object, ...]] = []
     last = len(network.convolutions) - 1
-    for i, (convolution, dropout) in enumerate(zip(network.convolutions, network.dropouts, strict=True)):
-        size, padding = (f"{a} x {b}" for a, b in (convolution.kernel_size, convolution.padding))
+    for i in range(last + 1):
+        convolution, dropout = network.get_submodule(f"convolutions.{i}"), network.get_submodule(f"dropouts.{i}")
+        assert isinstance(convolution, nn.Conv2d) and isinstance(dropout, nn.Dropout)
+        size, padding = (" x ".join(map(str, numbers)) for numbers in (convolution.kernel_size, convolution.padding))
         channels = convolution.in_channels, convolution.out_channels
         rows.append(("convolution", *channels, size, padding, "ReLU", dropout.p or "-"))
         if i < last:
