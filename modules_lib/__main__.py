@@ -113,18 +113,18 @@ def run(selection: Selected, jobs: int | None = None) -> None:
 
 def publish(selection: Selected) -> None:
     """Copy finished runs' measurements and provenance to results/, for the book to show."""
-    found = []
-    for config in selection.configs():
-        for seed in selection.chosen_seeds():
-            finished = runs.find(config, seed)
-            if finished is None:
-                raise ValueError(
-                    f"{config.experiment} seed {seed} is not finished with these settings; "
-                    "`run` with the same ones makes it."
-                )
-            found.append(finished)
-    copied = results.publish(found)
-    print(f"{len(copied)} runs published, {len(found) - len(copied)} were already.")
+    seeds = selection.chosen_seeds()
+    found = {config: [_finished(config, seed) for seed in seeds] for config in selection.configs()}
+    copied = sum(len(results.publish(finished, config.drawn)) for config, finished in found.items())
+    print(f"{copied} runs published, {sum(map(len, found.values())) - copied} were already.")
+
+
+def _finished(config: Config, seed: int) -> runs.Run:
+    if run := runs.find(config, seed):
+        return run
+    raise ValueError(
+        f"{config.experiment} seed {seed} is not finished with these settings; `run` with the same ones makes it."
+    )
 
 
 def list_(experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "") -> None:

@@ -59,11 +59,12 @@ def runs_of(config: Config) -> list[Run]:
     return stored(results_folder(), f"{config.experiment}/{config.hash()}")
 
 
-def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
+def publish(runs: Iterable[Run], drawn: Iterable[str] = (), dirty: bool = False) -> list[Path]:
     """Copy runs' text files to ``results/``. What is published already with other numbers is not overwritten.
 
     Args:
         runs: finished runs.
+        drawn: stages whose masks are copied, too, of the run of seed 0: they are large, and one shows what there is.
         dirty: also those that were made with changes that no commit has.
 
     Raises:
@@ -87,7 +88,9 @@ def publish(runs: Iterable[Run], dirty: bool = False) -> list[Path]:
         staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
         staging.mkdir(parents=True)
         try:
-            for name in TEXT_FILES:
+            masks = [f"masks/{stage}.safetensors" for stage in (drawn if run.seed == 0 else ())]
+            for name in (*TEXT_FILES, *masks):
+                (staging / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(run.checked(name), staging / name)
             seal(staging, run.name)
             staging.rename(target)

@@ -10,7 +10,7 @@
 
 It appears whole, by one rename. While a run is made its checkpoints are in ``seed-<n>.partial/``, and a lock keeps
 two processes from making it at once. Where the last attempt failed, ``seed-<n>.failed`` says why. ``results/``
-(:mod:`modules_lib.results`) has the same layout without weights and masks.
+(:mod:`modules_lib.results`) has the same layout without weights, and with the masks that the book draws alone.
 """
 
 from __future__ import annotations

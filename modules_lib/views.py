@@ -6,7 +6,8 @@ where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -14,9 +15,11 @@ from IPython.display import display
 
 from modules_lib.display import bundles
 from modules_lib.experiments import published_preset
+from modules_lib.experiments.config import Config
 from modules_lib.figures import captions
 from modules_lib.figures.theme import Results
-from modules_lib.results import published
+from modules_lib.results import published, runs_of
+from modules_lib.runs import Run
 
 SEEDS = 3  # that every result of the paper's sizes must have for them to be shown first
 PAPER, LAPTOP, RUN = "paper sizes", "laptop sizes", "your run"
@@ -78,30 +81,62 @@ class Views:
         Raises:
             ValueError: the name cannot stand in an address.
         """
-        drawn = {
-            view: bundles(draw(*results), name + ADDED[view][0], title + ADDED[view][1], f"{caption} {said(*results)}")
-            for view, results in self.results.items()
-        }
-        in_notebook = RUN if RUN in drawn else self.first
-        if len(drawn) == 1:
-            for bundle in drawn[in_notebook]:
-                display(bundle, raw=True)
-            return
-        figures = [_part(view, figure["text/html"], view == self.first) for view, (figure, _) in drawn.items()]
-        texts = [_part(view, text["text/html"], view == in_notebook) for view, (_, text) in drawn.items()]
-        figure, text = drawn[in_notebook]
-        page = f'<div class="views">{self._buttons()}{"".join(figures)}</div>'
-        display(figure | {"text/html": page}, raw=True)
-        display(text | {"text/html": "".join(texts)}, raw=True)
+        figures = {view: (draw(*results), f"{caption} {said(*results)}") for view, results in self.results.items()}
+        show_views(figures, name, title, self.first)
 
-    def _buttons(self) -> str:
-        """Buttons that choose a view, for pages; a script of the page moves them."""
-        buttons = [
-            f'<button type="button" data-shows="{view}" aria-pressed="{"true" if view == self.first else "false"}">'
-            f"{view}</button>"
-            for view in self.results
-        ]
-        return f'<div class="view-buttons" role="group" aria-label="results shown">{"".join(buttons)}</div>'
+
+def show_views(figures: Mapping[str, tuple[go.Figure, str]], name: str, title: str, first: str = LAPTOP) -> None:
+    """Show a figure of every view; where there is none, nothing.
+
+    Args:
+        figures: view -> its figure and caption, in the order of the buttons.
+        name, title: as of :func:`~modules_lib.display.show`.
+        first: the view that a page opens with, if it is there.
+
+    Raises:
+        ValueError: the name cannot stand in an address.
+    """
+    drawn = {
+        view: bundles(figure, name + ADDED[view][0], title + ADDED[view][1], caption)
+        for view, (figure, caption) in figures.items()
+    }
+    if len(drawn) < 2:
+        for bundle in itertools.chain(*drawn.values()):
+            display(bundle, raw=True)
+        return
+    first = first if first in drawn else next(iter(drawn))
+    in_notebook = RUN if RUN in drawn else first
+    parts = "".join(_part(view, figure["text/html"], view == first) for view, (figure, _) in drawn.items())
+    texts = "".join(_part(view, text["text/html"], view == in_notebook) for view, (_, text) in drawn.items())
+    figure, text = drawn[in_notebook]
+    display(figure | {"text/html": f'<div class="views">{_buttons(list(drawn), first)}{parts}</div>'}, raw=True)
+    display(text | {"text/html": texts}, raw=True)
+
+
+def runs_with_masks(config: Config, made: Sequence[Run]) -> dict[str, Run]:
+    """Find a run of each view whose masks can be drawn: published ones, and the first that was made.
+
+    Args:
+        config: of the runs made; the published ones are its experiment's.
+        made: a chapter's own runs, none if there are none.
+    """
+    found = {}
+    for view, scale in ((PAPER, "paper"), (LAPTOP, "laptop")):
+        published = published_preset(config.experiment, scale)
+        for run in runs_of(published)[:1]:
+            if all((run.folder / f"masks/{stage}.safetensors").exists() for stage in published.drawn):
+                found[view] = run
+    return found | ({RUN: made[0]} if made else {})
+
+
+def _buttons(views: Sequence[str], first: str) -> str:
+    """Buttons that choose a view, for pages; a script of the page moves them."""
+    pressed = {view: "true" if view == first else "false" for view in views}
+    buttons = [
+        f'<button type="button" data-shows="{view}" aria-pressed="{state}">{view}</button>'
+        for view, state in pressed.items()
+    ]
+    return f'<div class="view-buttons" role="group" aria-label="results shown">{"".join(buttons)}</div>'
 
 
 def _part(view: str, html: str, shown: bool) -> str:

@@ -1,10 +1,13 @@
 """Views of figures: which there are, which comes first, and what a notebook and a page show of them."""
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from modules_lib import views
-from modules_lib.experiments import published_preset
+from modules_lib import results as store
+from modules_lib import runs, views
+from modules_lib.execute import execute
+from modules_lib.experiments import preset, published_preset
 from modules_lib.results import published
 from modules_lib.views import LAPTOP, PAPER, RUN, Views
 
@@ -17,8 +20,6 @@ def results(scale):
 
 def with_seeds(results, number):
     """The results of one seed as if there were more."""
-    import pandas as pd
-
     return {name: pd.concat([frame.assign(seed=seed) for seed in range(number)]) for name, frame in results.items()}
 
 
@@ -64,3 +65,19 @@ def test_a_page_has_all_views_and_a_notebook_the_run(shown):
 def test_one_view_alone_has_no_buttons(shown):
     Views.of({"none": "samplers"}, "smoke", {}).show(draw, "sizes", "A title", "A caption.")
     assert "button type" not in shown[0]["text/html"] and 'id="fig-sizes"' in shown[0]["text/html"]
+
+
+def test_maps_are_of_published_masks_and_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_RESULTS", str(tmp_path / "results"))
+    config = preset("addmul-fnn", "smoke", weight_steps=2, mask_steps=2, hidden=(8,), batch=16)
+    made = execute(config, 2)
+    assert list(views.runs_with_masks(config, [])) == [] and list(views.runs_with_masks(config, made)) == [RUN]
+    store.publish(made, config.drawn, dirty=True)
+    monkeypatch.setattr(views, "published_preset", lambda name, scale: config)
+    found = views.runs_with_masks(config, made)
+    assert list(found) == [PAPER, LAPTOP, RUN]
+    for stage in ("add", "mul"):
+        assert found[LAPTOP].masks(stage) == found[RUN].masks(stage) == made[0].masks(stage)
+    published = runs.stored(tmp_path / "results")
+    assert [len(list(run.folder.glob("masks/*"))) for run in published] == [2, 0]  # of seed 0 alone
+    assert all(run.damage() == [] for run in published)

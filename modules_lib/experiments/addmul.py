@@ -56,6 +56,10 @@ class AddMul(NetworkConfig):
         return tuple(STAGES)
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        return tuple(OPERATIONS)
+
+    @property
     def compared(self) -> tuple[tuple[str, ...], ...]:
         return (tuple(OPERATIONS),)
 

@@ -42,6 +42,10 @@ class Capacity(AddMul):
         return resized(cls, size, SIZES[size], laptop=SHORTER)
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def experiment(self) -> str:
         return f"capacity-{self.size}"
 

@@ -146,6 +146,11 @@ class Config(ABC):
         """Masked parameter's name -> what a figure calls it, from input to output."""
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        """The stages whose masks the book draws weight by weight, which are published with the run of seed 0."""
+        return ()
+
+    @property
     @abstractmethod
     def compared(self) -> tuple[tuple[str, ...], ...]:
         """Groups of stages whose masks are compared with one another."""

@@ -64,6 +64,10 @@ class Double(NetworkConfig):
         return tuple(STAGES)
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        return tuple(PAIRS)
+
+    @property
     def compared(self) -> tuple[tuple[str, ...], ...]:
         return (PAIRS,)
 

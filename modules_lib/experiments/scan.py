@@ -87,6 +87,10 @@ class Splits(Config):
         return ("full", *SPLITS)
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        return self.stages
+
+    @property
     def compared(self) -> tuple[tuple[str, ...], ...]:
         return (("full", "simple"),)  # one task twice: what differs is noise
 

@@ -67,6 +67,11 @@ class Sweep(AddMul):
         return tuple(stage_at(stage, factor) for factor in self.factors for stage in STAGES)
 
     @property
+    def drawn(self) -> tuple[str, ...]:
+        at_middle = self.size == "large" and 1.0 in self.factors
+        return tuple(stage_at(stage, 1.0) for stage in OPERATIONS) if at_middle else ()
+
+    @property
     def compared(self) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(stage_at(stage, factor) for stage in OPERATIONS) for factor in self.factors)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import plotly.graph_objects as go
 
 from modules_lib.figures import bars
-from modules_lib.figures.theme import PAIR_MASKS, Results
+from modules_lib.figures.maskmap import mask_map
+from modules_lib.figures.theme import COLOURS, PAIR_MASKS, Results
+from modules_lib.masks import Masks
 from modules_lib.measures import DOUBLE, PAIRS
 
 
@@ -22,3 +26,9 @@ def sharing_per_layer(published: Results, run: Results) -> go.Figure:
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
     """How many weights each pair keeps, by layer."""
     return bars.one_legend_entry_each(bars.per_layer(published, run, DOUBLE, PAIRS, bars.KEPT))
+
+
+def pair_map(first: Masks, second: Masks, layers: Mapping[str, str]) -> go.Figure:
+    """Map the weights that each pair's mask keeps, in the colours of the pairs; arguments as of ``mask_map``."""
+    one, other = PAIRS
+    return mask_map(first, second, layers, (PAIRS[one], PAIRS[other]), (COLOURS[one], COLOURS[other]))
