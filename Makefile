@@ -56,7 +56,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy modules_lib
-	$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.bench $(if $(JSON),--json)

@@ -8,7 +8,7 @@ import pytest
 from modules_lib.claims import CLAIMS
 from modules_lib.figures.theme import BLUE, GREEN
 from tests.conftest import DESKTOP, each_page, figures
-from tools.chapters import all_chapters, all_pages
+from tools.chapters import all_pages
 
 PAGES = ["index", "search", "genindex", *all_pages()]
 PHONE = 390
@@ -47,13 +47,15 @@ def test_page_is_clean(page):
 
 
 @each_page(PAGES)
-def test_page_fits_its_width(page):
-    assert_fits(page, DESKTOP)
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_page_fits_its_width(page, width):
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.wait_for_timeout(300)
+    assert_fits(page, width)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_fits_a_phone(visit, name):
-    assert_fits(visit(name, PHONE), PHONE)
+def test_a_page_that_is_opened_on_a_phone_fits(visit):
+    assert_fits(visit("book/addmul", PHONE), PHONE)
 
 
 def assert_fits(page, width):
@@ -122,17 +124,22 @@ def choose(figure, number, menu, option):
         header.locator(".updatemenu-button").nth(option).click()
 
 
-@pytest.mark.parametrize("name", all_chapters())
-def test_figures_follow_the_theme(visit, name):
-    page = visit(name, theme="dark")
-    background = "gds => gds.map(gd => gd._fullLayout.paper_bgcolor)"
-    plots = page.locator(".plotly-graph-div")
-    dark = plots.evaluate_all(background)
-    assert all(colour == "rgba(0,0,0,0)" for colour in dark)
-    page.evaluate("document.documentElement.dataset.theme = 'light'")
-    page.wait_for_timeout(500)
-    assert all(colour != "rgba(0,0,0,0)" for colour in plots.evaluate_all(background))
+@each_page(PAGES)
+def test_figures_follow_the_theme(page):
+    assert set(backgrounds(page)) <= {"white"}
+    for theme, colour in (("dark", "rgba(0,0,0,0)"), ("light", "white")):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.wait_for_timeout(500)
+        assert set(backgrounds(page)) <= {colour}
     assert page.trouble == []
+
+
+def test_a_page_that_is_opened_in_the_dark_has_dark_figures(visit):
+    assert set(backgrounds(visit("book/addmul", theme="dark"))) == {"rgba(0,0,0,0)"}
+
+
+def backgrounds(page):
+    return page.locator(".plotly-graph-div").evaluate_all("gds => gds.map(gd => gd._fullLayout.paper_bgcolor)")
 
 
 def test_views_change_all_figures_of_a_page_in_their_place(visit):
@@ -146,7 +153,7 @@ def test_views_change_all_figures_of_a_page_in_their_place(visit):
         button.press("Enter")
         assert abs(button.bounding_box()["y"] - before) < 2  # what one looks at does not run away
         for group in groups:
-            assert group.locator("[aria-pressed=true]").inner_text() == view
+            assert group.locator("[data-shows][aria-pressed=true]").inner_text() == view
             figure = group.locator(".book-figure:visible")
             assert figure.count() == 1
             anchor = figure.get_attribute("id")

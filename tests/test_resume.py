@@ -23,6 +23,7 @@ from modules_lib.progress import Progress
 from tests.conftest import ROOT, run_module
 from tests.kill_runs import KINDS
 
+KILLS = 12  # `python -m tests.kill_runs 30` does it more often
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4, start=0.02)
 X = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
 
@@ -118,16 +119,16 @@ def test_checkpoints_are_saved_as_often_as_asked(tmp_path, monkeypatch):
             Progress()
 
 
-def test_killed_at_thirty_moments_runs_end_with_the_same_files(tmp_path):
+def test_killed_at_many_moments_runs_end_with_the_same_files(tmp_path):
     """`kill -9`: each process goes on where the one before it was killed, having lost one step at most."""
     counts = {}
-    for kills in (30, 0):
+    for kills in (KILLS, 0):
         result = run_module("tests.kill_runs", str(kills), MODULES_RUNS=str(tmp_path / str(kills)))
         assert result.returncode == 0, result.stderr
         counts[kills] = json.loads(result.stdout)
-    assert counts[30]["kills"] == 30 and counts[0]["made"] == counts[0]["wanted"]
-    assert counts[30]["wanted"] <= counts[30]["made"] <= counts[30]["wanted"] + 30
-    killed, undisturbed = (runs.stored(tmp_path / str(kills)) for kills in (30, 0))
+    assert counts[KILLS]["kills"] == KILLS and counts[0]["made"] == counts[0]["wanted"]
+    assert counts[KILLS]["wanted"] <= counts[KILLS]["made"] <= counts[KILLS]["wanted"] + KILLS
+    killed, undisturbed = (runs.stored(tmp_path / str(kills)) for kills in (KILLS, 0))
     assert [run.experiment for run in killed] == sorted(KINDS.values())
     for a, b in zip(killed, undisturbed, strict=True):
         masks = sorted(path.name for path in (a.folder / "masks").iterdir())

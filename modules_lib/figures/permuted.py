@@ -104,15 +104,17 @@ def accuracies(published: Results, run: Results) -> go.Figure:
                 "x": [[task_number(task) for task in tasks]],
                 "y": [[task_number(task) for task in tasks]],
             }
-            choices.append((VARIANTS[variant].removeprefix("new weights "), cells, {}))
+            layout = {"xaxis.title.text": f"task ({VARIANTS[variant]})"}
+            choices.append((VARIANTS[variant].removeprefix("new weights "), cells, layout))
     first = {name: value for name, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, coloraxis="coloraxis", texttemplate="%{text}"))
     figure.update_traces(hovertemplate="task %{x}, after task %{y}: %{customdata} % right<extra></extra>")
     axis = {"colorscale": SEQUENTIAL, "cmin": 80, "cmax": 100, "showscale": False}
-    figure.update_xaxes(title="task", dtick=1).update_yaxes(title="tested after task", dtick=1, autorange="reversed")
-    return style(
-        figure, 460, coloraxis=axis, updatemenus=[buttons(choices, y=1.02)], margin={"l": 80, "r": 20, "t": 70, "b": 50}
+    figure.update_xaxes(title=choices[0][2]["xaxis.title.text"], dtick=1).update_yaxes(
+        title="tested after task", dtick=1, autorange="reversed"
     )
+    menus = [buttons(choices, y=1.02)] if len(choices) > 1 else []
+    return style(figure, 460, coloraxis=axis, updatemenus=menus, margin={"l": 80, "r": 20, "t": 70, "b": 50})
 
 
 def _accuracy(frame: pd.DataFrame, after: str, task: str) -> tuple[float, str]:
