@@ -42,6 +42,7 @@ def drawn():
         double.sharing_per_layer: double.sharing_per_layer(*pairs),
         double.weights_per_layer: double.weights_per_layer(*pairs),
         double.accuracy_per_mask: double.accuracy_per_mask(*pairs),
+        double.pair_map: double.pair_map(masks["simple"], masks["length"], {OUTPUT: "output"}),
         alpha.sensitivity: alpha.sensitivity(swept, swept, 1e-4),
         alpha.layers_at: alpha.layers_at(swept, "kept", 1e-4),
         alpha.performed_at: alpha.performed_at(swept, 1e-4),
