@@ -50,12 +50,12 @@ chapters: $(INSTALLED)
 
 # Needs root, slurm-wlm and munge; not part of `make test`.
 test-cluster: $(INSTALLED)
-	$(BIN)/python -m tests.cluster
+	$(BIN)/python -m tests.book.cluster
 
 test: $(INSTALLED)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
-	$(BIN)/python -m mypy modules_lib
+	$(BIN)/python -m mypy modules_lib reproduction
 	$(BIN)/python -m pytest tests -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(INSTALLED)
@@ -67,7 +67,7 @@ format: $(INSTALLED)
 
 clean:
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find book modules_lib tests tools _ext \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	find book modules_lib reproduction tests tools _ext \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # $(call needs-python,COMMAND,WAY OUT)
 needs-python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -13,9 +13,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 
-from modules_lib.experiments import CHAPTERS, EXPERIMENTS, preset
-from modules_lib.results import results_folder
-from modules_lib.runs import folder_of, runs_folder
+from reproduction.experiments import CHAPTERS, EXPERIMENTS, preset
+from reproduction.runs.published import results_folder
+from reproduction.runs.provenance import PACKAGES
+from reproduction.runs.store import folder_of, runs_folder
 from tools.building import TRIED, all_missing, begin, failed, hold, tried
 from tools.chapters import BookError, all_chapters, source
 from tools.render import HTML, executed
@@ -93,14 +94,14 @@ rule run:
         mem_mb=NEEDS["mem_mb"],
         gpu=NEEDS["gpus"],
     shell:
-        "{PYTHON} modules_lib run {params.arguments} --jobs {threads} || test -e {params.failed}"
+        "{PYTHON} reproduction run {params.arguments} --jobs {threads} || test -e {params.failed}"
 
 
 rule chapter:
     input:
         lambda wildcards: runs_of(wildcards.name),
         notebook=lambda wildcards: source(wildcards.name),
-        library=sorted(Path(workflow.basedir, "modules_lib").rglob("*.py")),
+        library=[file for part in PACKAGES for file in sorted(Path(workflow.basedir, part).rglob("*.py"))],
         results=sorted(results_folder().rglob("*.json*")),
     output:
         str(executed("{name}")),

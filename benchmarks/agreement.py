@@ -15,17 +15,17 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.plain import PlainMaskedModel, plain_step
-from modules_lib import noise
-from modules_lib.comparing import sharing
-from modules_lib.data import arithmetic
-from modules_lib.execute import execute
-from modules_lib.experiments import preset
-from modules_lib.experiments.addmul import AddMul
-from modules_lib.masks import Masks
-from modules_lib.memory import keep_freed_memory
-from modules_lib.provenance import commit, provenance_of_machine
-from modules_lib.results import results_folder
-from modules_lib.runs import Run
+from modules_lib.analysis.compare import sharing
+from modules_lib.datasets import arithmetic
+from modules_lib.masking.masks import Masks
+from modules_lib.support import rng as noise
+from modules_lib.support.memory import keep_freed_memory
+from reproduction.experiments import preset
+from reproduction.experiments.addmul import AddMul
+from reproduction.runs.execute import execute
+from reproduction.runs.provenance import commit, provenance_of_machine
+from reproduction.runs.published import results_folder
+from reproduction.runs.store import Run
 
 OPERATIONS = ("add", "mul")
 CONFIGS = {name: preset("addmul-fnn", mask_steps=3000, precision=name) for name in ("float32", "bfloat16")}

@@ -34,16 +34,16 @@ from benchmarks.plain import (
     hard_concrete_step,
     plain_step,
 )
-from modules_lib.data import arithmetic
-from modules_lib.data.scan import ACTIONS, END, LONGEST_COMMAND, WORDS, Scan, commands
-from modules_lib.device import device
-from modules_lib.masked import MaskedModel
-from modules_lib.models import CNN, FNN, RepeatLSTM
-from modules_lib.precision import product_type
-from modules_lib.provenance import provenance_of_machine
-from modules_lib.results import results_folder
-from modules_lib.seq2seq import EncoderDecoder
-from modules_lib.training import mask_steps
+from modules_lib.datasets import arithmetic
+from modules_lib.datasets.scan import ACTIONS, END, LONGEST_COMMAND, WORDS, Scan, commands
+from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.models.encoder_decoder import EncoderDecoder
+from modules_lib.models.paper_networks import CNN, FNN, RepeatLSTM
+from modules_lib.support.device import device
+from modules_lib.support.precision import product_type
+from modules_lib.training.loops import mask_steps
+from reproduction.runs.provenance import provenance_of_machine
+from reproduction.runs.published import results_folder
 
 KINDS = ("plain", "fast", "unmasked")
 BATCH, ALPHA = 128, 1e-4 / 128

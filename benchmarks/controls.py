@@ -14,13 +14,13 @@ import multiprocessing
 import pandas as pd
 import torch
 
-from modules_lib.execute import execute
-from modules_lib.experiments import published_preset
-from modules_lib.experiments.cifar import LeaveOneOut
-from modules_lib.experiments.config import Config
-from modules_lib.experiments.controls import DRAWS, of_classes, of_operations
-from modules_lib.provenance import commit, provenance_of_machine
-from modules_lib.results import published, results_folder
+from reproduction.experiments import published_preset
+from reproduction.experiments.cifar import LeaveOneOut
+from reproduction.experiments.config import Config
+from reproduction.experiments.random_controls import DRAWS, of_classes, of_operations
+from reproduction.runs.execute import execute
+from reproduction.runs.provenance import commit, provenance_of_machine
+from reproduction.runs.published import published, results_folder
 
 EXPERIMENTS = ("addmul-fnn", "addmul-lstm", "cifar10")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules_lib.device import device
+from modules_lib.support.device import device
 
 
 def ordinary_step(

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from modules_lib.checkpoints import Checkpoint
-from modules_lib.data import arithmetic
-from modules_lib.experiments import EXPERIMENTS, preset
-from modules_lib.masked import MaskedModel
-from modules_lib.optimizer import MaskAdam
-from modules_lib.progress import Loop, Progress, checkpoint_seconds
-from modules_lib.training import mask_steps
+from modules_lib.datasets import arithmetic
+from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.training.checkpoints import Checkpoint
+from modules_lib.training.loops import mask_steps
+from modules_lib.training.mask_adam import MaskAdam
+from modules_lib.training.progress import Loop, Progress, checkpoint_seconds
+from reproduction.experiments import EXPERIMENTS, preset
 
 ROUNDS, BLOCK = 20, 20
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from modules_lib.data.scan import LONGEST_COMMAND, MOST_ACTIONS
-from modules_lib.masked import weights_only
-from modules_lib.masks import Masks
-from modules_lib.sampling import gumbel_sigmoid, straight_through
-from modules_lib.seq2seq import with_end
+from modules_lib.datasets.scan import LONGEST_COMMAND, MOST_ACTIONS
+from modules_lib.masking.masked_model import weights_only
+from modules_lib.masking.masks import Masks
+from modules_lib.masking.sample_weights import gumbel_sigmoid, straight_through
+from modules_lib.models.encoder_decoder import with_end
 
 
 class _WithLogits(nn.Module):
@@ -135,7 +135,7 @@ class Cells(nn.Module):
 
 
 class CellLSTM(nn.Module):
-    """:class:`modules_lib.models.RepeatLSTM`, cell by cell."""
+    """:class:`modules_lib.models.paper_networks.RepeatLSTM`, cell by cell."""
 
     def __init__(self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3):
         super().__init__()
@@ -151,7 +151,7 @@ class CellLSTM(nn.Module):
 
 
 class CellEncoderDecoder(nn.Module):
-    """:class:`modules_lib.seq2seq.EncoderDecoder`, cell by cell, every sequence padded to the longest of the batch.
+    """:class:`modules_lib.models.encoder_decoder.EncoderDecoder`, cell by cell, with sequences padded to the longest.
 
     Attributes:
         teach: whether the decoder is fed the right answers; else its own.

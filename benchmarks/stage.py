@@ -1,8 +1,8 @@
 """What a whole stage of mask training costs, against ordinary training: ``python -m benchmarks.stage``.
 
-A step gets cheaper as weights die (:mod:`modules_lib.living`), so the time of one step says little about a stage. The
-network is that of a finished run, by default the paper's FNN on addition and multiplication; one of its stages is
-trained again, with an ordinary step of the unmasked network timed now and then between its own.
+A step gets cheaper as weights die (:mod:`modules_lib.masking.dead_weights`), so the time of one step says little about
+a stage. The network is that of a finished run, by default the paper's FNN on addition and multiplication; one of its
+stages is trained again, with an ordinary step of the unmasked network timed now and then between its own.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 import torch
 
 from benchmarks.ordinary import ordinary_step, timed
-from modules_lib import runs
-from modules_lib.data import arithmetic
-from modules_lib.experiments import preset
-from modules_lib.experiments.addmul import STAGES, AddMul
-from modules_lib.experiments.config import SCALES
-from modules_lib.masked import MaskedModel
-from modules_lib.memory import keep_freed_memory
-from modules_lib.precision import product_type
-from modules_lib.provenance import provenance_of_machine
-from modules_lib.results import results_folder
-from modules_lib.runs import Run
-from modules_lib.training import mask_steps
+from modules_lib.datasets import arithmetic
+from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.support.memory import keep_freed_memory
+from modules_lib.support.precision import product_type
+from modules_lib.training.loops import mask_steps
+from reproduction.experiments import preset
+from reproduction.experiments.addmul import STAGES, AddMul
+from reproduction.experiments.config import SCALES
+from reproduction.runs import store as runs
+from reproduction.runs.provenance import provenance_of_machine
+from reproduction.runs.published import results_folder
+from reproduction.runs.store import Run
 
 LATEST = Path(__file__).resolve().parent / "latest-stage.json"
 NETWORKS = ("addmul-fnn", "addmul-lstm", "capacity-tiny", "capacity-small", "capacity-medium")
@@ -75,7 +75,7 @@ def main() -> None:
     config = preset(args.experiment, args.scale)
     run = runs.find(config, 0)
     if run is None:
-        parser.error(f"there is no finished run: python -m modules_lib run {args.experiment} --scale {args.scale}")
+        parser.error(f"there is no finished run: python -m reproduction run {args.experiment} --scale {args.scale}")
     assert isinstance(config, AddMul)  # as are all of NETWORKS
     keep_freed_memory()
     print("".join(f"{title:>14}" for title in ("steps", "masked [ms]", "unmasked [ms]", "left")))

@@ -1,6 +1,6 @@
 """Which weights of a network do what? Differentiable weight masks, their training and their analysis."""
 
-from modules_lib.chance import (
+from modules_lib.analysis.chance import (
     ChanceTest,
     compare_with_chance,
     effect_test,
@@ -9,15 +9,15 @@ from modules_lib.chance import (
     sharing_test,
     stability,
 )
-from modules_lib.choosing import Choice, choose_alpha
-from modules_lib.comparing import by_layer, common, evaluate, exclusive, iou, sharing, sharing_matrix
-from modules_lib.finding import find_masks
-from modules_lib.masked import MaskedModel, weights_only
-from modules_lib.maskfiles import fingerprint
-from modules_lib.masks import Masks, TaskMasks
-from modules_lib.samplers import GumbelSigmoid, HardConcrete, Sampler, StraightThrough
-from modules_lib.subnetworks import subnetwork
-from modules_lib.training import train_masks, train_weights
+from modules_lib.analysis.compare import by_layer, common, evaluate, exclusive, iou, sharing, sharing_matrix
+from modules_lib.masking.mask_files import fingerprint
+from modules_lib.masking.masked_model import MaskedModel, weights_only
+from modules_lib.masking.masks import Masks, TaskMasks
+from modules_lib.masking.samplers import GumbelSigmoid, HardConcrete, Sampler, StraightThrough
+from modules_lib.masking.subnetworks import subnetwork
+from modules_lib.training.alpha_search import Choice, choose_alpha
+from modules_lib.training.find import find_masks
+from modules_lib.training.loops import train_masks, train_weights
 
 __all__ = [
     "ChanceTest",

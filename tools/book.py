@@ -35,7 +35,7 @@ def train(scale: str) -> None:
 
     A run that fails is missing in its chapter, which says so.
     """
-    code = finished([sys.executable, "-m", "modules_lib", "run", "--scale", scale, "all"])
+    code = finished([sys.executable, "-m", "reproduction", "run", "--scale", scale, "all"])
     if code < 0:
         raise BookError(f"training was ended by signal {-code}; the next make book goes on from there")
 

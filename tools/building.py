@@ -47,7 +47,7 @@ def tried(run: str | Path) -> Path:
 
 
 def failed(run: str | Path) -> Path:
-    """The file in which the run store keeps why a run could not be made (:func:`modules_lib.runs.failure`)."""
+    """The file in which the run store keeps why a run could not be made (:func:`reproduction.runs.store.failure`)."""
     return Path(run).with_suffix(".failed")
 
 

@@ -16,7 +16,11 @@ from traitlets.config import Config
 
 from tools.chapters import BookError, normal, read, source, tags, write
 
-TRAIN = ("missing", "untried", "never")  # as modules_lib.own_runs has it; to import torch here takes seconds a chapter
+TRAIN = (
+    "missing",
+    "untried",
+    "never",
+)  # as reproduction.notebook.own_runs has it; to import torch here takes seconds a chapter
 UNTRAINED = "Not run: nothing was trained for this page. `make book` runs the cells from here on."
 
 
@@ -142,7 +146,7 @@ def ended(name: str, nb: NotebookNode, reason: str) -> NotebookNode:
 
 def notice(sentence: str, missing: bool = False) -> NotebookNode:
     """A sentence as a cell's output; `missing` is for the reader of the terminal, too."""
-    from modules_lib.own_runs import notice_output
+    from reproduction.notebook.own_runs import notice_output
 
     bundle, metadata = notice_output(sentence, missing)
     return new_output("display_data", bundle, metadata=metadata)

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from modules_lib.data import scan
-from modules_lib.data.files import md5_of
+from modules_lib.datasets import scan
+from modules_lib.datasets.downloads import md5_of
 
 OFFICIAL_MD5 = "4986284a1ed140efe3238094767eabc7"
 

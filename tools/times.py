@@ -26,7 +26,7 @@ def times_table(since: float) -> str:
 
 def _runs(since: float) -> dict[str, float]:
     """Experiment -> how long its runs took, of those that were finished since then."""
-    from modules_lib.runs import runs_folder, stored  # takes seconds, since torch comes with it
+    from reproduction.runs.store import runs_folder, stored  # takes seconds, since torch comes with it
 
     taken: dict[str, float] = {}
     for run in stored(runs_folder()):

@@ -1,0 +1,1 @@
+"""Comparing masks: with one another, with chance, in figures."""

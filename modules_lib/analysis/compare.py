@@ -1,0 +1,124 @@
+"""How masks compare: what tasks share, what belongs to one alone, what all have in common (appendix B.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import and_, or_
+
+import pandas as pd
+import torch
+from torch import nn
+
+from modules_lib.masking.masks import Masks
+from modules_lib.masking.subnetworks import evaluation, subnetwork
+
+Metric = Callable[[nn.Module], float]
+
+
+def sharing(target: Masks, *references: Masks, name: str | None = None) -> float:
+    """Equation 14: the proportion of the target's weights that the references use too.
+
+    Args:
+        target: the masks t.
+        references: the masks of the other tasks; r is the logical or of all of them.
+        name: one masked tensor, or None for the total over all of them.
+
+    Returns:
+        sum(t * r) / sum(t), in [0, 1]; nan where the target keeps no weights.
+
+    Raises:
+        ValueError: no reference is given, the masks are of different models, or there is no such name.
+    """
+    if not references:
+        raise ValueError("Sharing needs at least one reference mask to compare with; none was given.")
+    own = target.count(name)
+    return (target & reduce(or_, references)).count(name) / own if own else math.nan
+
+
+def iou(first: Masks, second: Masks, name: str | None = None) -> float:
+    """Intersection over union: the weights that both keep, as a proportion of those that either keeps.
+
+    Returns:
+        a number in [0, 1], the same both ways round; nan where neither keeps a weight.
+
+    Raises:
+        ValueError: the masks are of different models, or there is no such name.
+    """
+    either = (first | second).count(name)
+    return (first & second).count(name) / either if either else math.nan
+
+
+def sharing_matrix(masks: Mapping[str, Masks], name: str | None = None) -> pd.DataFrame:
+    """:func:`sharing` of every task (rows) with every other (columns), in one masked tensor or in total.
+
+    Returns:
+        [tasks, tasks], 1 on the diagonal where a task keeps any weight.
+    """
+    cells = {task: {other: sharing(masks[task], masks[other], name=name) for other in masks} for task in masks}
+    return pd.DataFrame.from_dict(cells, orient="index", columns=list(masks))
+
+
+def exclusive(masks: Mapping[str, Masks], task: str) -> Masks:
+    """The weights that this task keeps and no other does.
+
+    Raises:
+        ValueError: there is no such task, or no other.
+    """
+    others = [other for name, other in masks.items() if name != task]
+    if task not in masks or not others:
+        raise ValueError(f"Exclusive to {task!r} against what? There are masks of {', '.join(masks) or 'no task'}.")
+    return masks[task] & ~reduce(or_, others)
+
+
+def common(masks: Mapping[str, Masks]) -> Masks:
+    """The weights that all tasks keep.
+
+    Raises:
+        ValueError: there is no task.
+    """
+    if not masks:
+        raise ValueError("There are no masks to compare; give those of at least one task.")
+    return reduce(and_, masks.values())
+
+
+def by_layer(masks: Mapping[str, Masks]) -> pd.DataFrame:
+    """What each task keeps, shares with the others together, and has for itself, by masked tensor and in total.
+
+    Returns:
+        a row for every task and tensor (``total`` for all): ``kept`` (weights), ``of`` (all there are), ``sharing``
+        (eq. 14 with all other tasks as references; nan for a single task), ``exclusive`` (weights).
+    """
+    rows = []
+    for task, own in masks.items():
+        others = [other for name, other in masks.items() if name != task]
+        for name in [*own, None]:
+            shared = sharing(own, *others, name=name) if others else math.nan
+            alone = exclusive(masks, task).count(name) if others else own.count(name)
+            row = {"task": task, "layer": name or "total", "kept": own.count(name), "of": own.size(name)}
+            rows.append(row | {"sharing": shared, "exclusive": alone})
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, masks: Mapping[str, Masks], metrics: Metric | Mapping[str, Metric]) -> pd.DataFrame:
+    """Measure the model as it is, and under masks: of tasks, inverted, combined in any way; all in evaluation mode.
+
+    ``{"add": add, "without add": ~add, "rest of full": full & ~add}`` are three.
+
+    Args:
+        model: any torch module.
+        masks: what to look at, by name.
+        metrics: model -> number, one or several by name.
+
+    Returns:
+        a row for "unmasked" and for each of the masks, a column for each metric ("value" for one without a name).
+    """
+    named = metrics if isinstance(metrics, Mapping) else {"value": metrics}
+    with evaluation(model):
+        rows = {"unmasked": {name: metric(model) for name, metric in named.items()}}
+    for label, mask in masks.items():
+        network = subnetwork(model, mask)
+        rows[label] = {name: metric(network) for name, metric in named.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(named))

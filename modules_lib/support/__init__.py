@@ -1,0 +1,1 @@
+"""What everything else rests on: checks of values, random numbers, devices, compilers."""

@@ -1,0 +1,54 @@
+"""C++ files of this package: compiled when they are first needed, and kept in the user's cache."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+
+FLAGS = "-std=c++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -shared -fPIC"
+THREADS = "" if sys.platform == "darwin" else "-fopenmp"  # Apple's compiler has none
+MACHINES = {  # torch's names for what a processor can do
+    "AVX512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512",
+    "AVX2": "-mavx2 -mfma",
+}
+TORCH = Path(torch.__file__).with_name("lib")
+LINKED = [f"-L{TORCH}", f"-Wl,-rpath,{TORCH}", "-ltorch_cpu"]  # a list: the path may have spaces
+
+
+@functools.cache
+def library(source: Path, what: str) -> ctypes.CDLL | None:
+    """The compiled ``source``, a C++ file, from the user's cache where it was compiled before; None where it cannot be.
+
+    Then one is told once, with ``what`` for what it has.
+    """
+    machine = MACHINES.get(torch.backends.cpu.get_cpu_capability(), "")
+    command = [*shlex.split(os.environ.get("CXX", "c++")), *f"{FLAGS} {THREADS} {machine}".split(), str(source)]
+    command += LINKED
+    version = hashlib.sha256(repr((source.read_text(), command, torch.__version__)).encode()).hexdigest()[:16]
+    try:
+        path = user_cache_path("modules_lib", ensure_exists=True) / f"{source.stem}-{version}.so"
+        if not path.exists():
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                made = Path(folder, path.name)
+                subprocess.run([*command, "-o", str(made)], check=True, capture_output=True, text=True)
+                made.replace(path)  # at once, for processes that look at the same time
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+        warnings.warn(
+            f"{what} could not be compiled ({reason}): they take up to twice as long, with the same results up to "
+            "rounding; a C++ compiler is what they need.",
+            stacklevel=2,
+        )
+        return None

@@ -1,0 +1,138 @@
+"""Tensors in nested structures, as models take and return them: tuples, named tuples, lists, dicts, data classes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from modules_lib.support.checks import check_slices
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """Apply a function to every tensor of a structure."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    parts = _parts(tree)
+    return tree if parts is None else _like(tree, [map_tensors(function, part) for part in parts])
+
+
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """Every tensor of a structure, in order."""
+    if isinstance(tree, Tensor):
+        yield tree
+    for part in _parts(tree) or ():
+        yield from tensors(part)
+
+
+def batch_size(tree: Any) -> int:
+    """The first dimension of the first tensor that has any.
+
+    Raises:
+        ValueError: there is none.
+    """
+    sizes = (len(tensor) for tensor in tensors(tree) if tensor.dim())
+    if (size := next(sizes, None)) is None:
+        raise ValueError("There is no tensor among the model's arguments with the batch as its first dimension.")
+    return size
+
+
+def slices(tree: Any, count: int) -> list[Any]:
+    """Cut every tensor of a structure into ``count`` equal slices of its first dimension; one structure a slice.
+
+    What has no dimension goes into every slice as it is.
+    """
+    if isinstance(tree, Tensor):
+        if not tree.dim():
+            return [tree] * count
+        check_slices(len(tree), count)
+        return list(tree.chunk(count))
+    parts = _parts(tree)
+    if not parts:
+        return [tree] * count
+    return [_like(tree, one) for one in zip(*(slices(part, count) for part in parts), strict=True)]
+
+
+def join(trees: Sequence[Any]) -> Any:
+    """Put slices together again, tensor by tensor; of what is no tensor, the first slice's.
+
+    A number without dimensions, such as an auxiliary loss, is the mean over the slices.
+    """
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(trees)) if first.dim() else torch.stack(list(trees)).mean(0, dtype=torch.float32)
+    parts = [_parts(tree) for tree in trees]
+    return first if parts[0] is None else _like(first, [join(one) for one in zip(*parts, strict=True)])
+
+
+def agree(ours: Any, theirs: Any, others: Any) -> bool:
+    """Whether ours are theirs but for rounding, which is far less than how theirs and the others differ."""
+    if isinstance(theirs, Tensor):
+        if not isinstance(ours, Tensor) or ours.shape != theirs.shape:
+            return False
+        change, rounding = (theirs - others).abs().max().float(), (ours - theirs).abs().max().float()
+        tolerance = 1e-3 if theirs.dtype in (torch.float32, torch.float64) else 5e-2
+        return bool((rounding <= tolerance * change) & (change > 0))
+    return all(map(agree, _parts(ours) or (), _parts(theirs) or (), _parts(others) or ()))
+
+
+def random_like(tree: Any, generator: torch.Generator, low: torch.dtype = torch.float32) -> Any:
+    """Random numbers for numbers, those in bfloat16 in the type ``low``; what may be an index stays."""
+
+    def drawn(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        kind = low if tensor.dtype == torch.bfloat16 else tensor.dtype
+        return torch.randn(tensor.shape, generator=generator, device=tensor.device).to(kind)
+
+    return map_tensors(drawn, tree)
+
+
+def to_float32(tensor: Tensor) -> Tensor:
+    """bfloat16 -> float32; everything else stays as it is."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+def _parts(tree: Any) -> list[Any] | None:
+    """What a structure holds; None for what is none.
+
+    Raises:
+        ValueError: it holds tensors, but it is not known where.
+    """
+    if isinstance(tree, PackedSequence):
+        raise ValueError(
+            "A PackedSequence cannot be cut into slices of a batch; give padded sequences and their lengths."
+        )
+    if isinstance(tree, Mapping):
+        return list(tree.values())
+    if isinstance(tree, tuple | list):
+        return list(tree)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return [getattr(tree, field.name) for field in dataclasses.fields(tree)]
+    if any(isinstance(value, Tensor) for value in getattr(tree, "__dict__", {}).values()):
+        raise ValueError(
+            f"A {type(tree).__name__} holds tensors that cannot be cut into slices of a batch; models take and return "
+            "tensors, or tuples, lists, dicts or data classes of them."
+        )
+    return None
+
+
+def _like(tree: Any, parts: Sequence[Any]) -> Any:
+    """The structure with other contents."""
+    if isinstance(tree, Mapping):
+        named = dict(zip(tree, parts, strict=True))
+        try:
+            return named if type(tree) is dict else type(tree)(**named)  # outputs with attributes are such classes
+        except TypeError:
+            return named
+    if dataclasses.is_dataclass(tree):
+        other = copy.copy(tree)
+        for field, part in zip(dataclasses.fields(tree), parts, strict=True):
+            object.__setattr__(other, field.name, part)
+        return other
+    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)

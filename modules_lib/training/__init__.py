@@ -1,0 +1,1 @@
+"""Training weights and masks."""

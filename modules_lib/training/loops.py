@@ -1,0 +1,199 @@
+"""The two training loops: weights first, then, with the weights frozen, masks (section 2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.support.checks import check_choice, check_count, check_number
+from modules_lib.support.precision import product_type
+from modules_lib.support.trees import map_tensors, to_float32
+from modules_lib.training.clipping import CLIPPED
+from modules_lib.training.progress import Loop, Training, random_state, set_random_state
+
+# step -> (inputs, targets), a pure function of the step; a tuple or list of inputs is given to the model as several
+# arguments, a dict as named ones
+Batch = Callable[[int], tuple[Any, Any]]
+Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
+
+
+def worth_compiling(steps: int, model: nn.Module, samples: int) -> bool:
+    """Decide whether to compile the sampler of a MaskedModel of so many samples for so many steps.
+
+    Compiling takes ten seconds of a core. It saves milliseconds a step, and some twenty nanoseconds a mask sample.
+    """
+    drawn = steps * samples * sum(parameter.numel() for parameter in model.parameters())
+    return steps >= 500 or drawn >= 1_000_000_000
+
+
+def train_weights(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    clip: float = 1.0,
+    cooldown: float = 0.0,
+    precision: str = "float32",
+    loop: Loop | None = None,
+) -> nn.Module:
+    """Train a model's weights with Adam on the whole task; returns it in evaluation mode.
+
+    Args:
+        cooldown: the last proportion of the steps, over which the rate falls to zero in a straight line.
+        precision: of the products: "float32", "bfloat16" (by autocast; weights and their update stay in float32), or
+            "auto" for what the machine does best.
+    """
+    check_count("steps", steps)
+    _check_rates(lr, clip)
+    model.train()
+    training = _WeightTraining(model, lr, clip, steps, cooldown)
+    for _ in run_steps(_mixed(model, precision), training, batch, loss, steps, loop):
+        pass
+    return model.eval()
+
+
+def _mixed(model: nn.Module, precision: str) -> Callable[..., Any]:
+    """The model with its products in a precision; outputs are float32."""
+    compute = product_type(precision)
+    if compute is None:
+        return model
+    kind = next(model.parameters()).device.type
+
+    def forward(*inputs: Any, **named: Any) -> Any:
+        with torch.autocast(kind, compute):
+            return map_tensors(to_float32, model(*inputs, **named))
+
+    return forward
+
+
+def _check_rates(lr: float, clip: float) -> None:
+    check_number("lr", lr, "1e-2", above=True)
+    check_number("clip", clip, "1.0 (the largest norm of a gradient)", above=True)
+
+
+class _WeightTraining:
+    """All that a step of weight training depends on, as tensors."""
+
+    def __init__(self, model: nn.Module, lr: float, clip: float, steps: int, cooldown: float):
+        self.model, self.lr, self.clip = model, lr, clip
+        self.taken, self.steps, self.cooldown = 0, steps, cooldown
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Update the weights from their gradients, which are then dropped."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.param_groups[0]["lr"] = cooled(self.lr, self.taken, self.steps, self.cooldown)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.taken += 1
+
+    def state(self) -> dict[str, Tensor]:
+        weights = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        return weights | _adam_state(self.optimizer) | random_state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.model.load_state_dict({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
+        self.taken = next(int(value) for name, value in state.items() if re.fullmatch(r"adam/\d+/step", name))
+        _load_adam_state(self.optimizer, state)
+        set_random_state(state)
+
+
+def cooled(rate: float, taken: int, steps: int, cooldown: float) -> float:
+    """The rate after so many steps, if it falls to zero in a straight line over the last proportion of them."""
+    left = 1 - taken / steps
+    return rate * left / cooldown if left < cooldown else rate
+
+
+def _adam_state(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Its moments and numbers of steps, by name."""
+    moments = optimizer.state_dict()["state"]
+    return {f"adam/{i}/{name}": value for i, values in moments.items() for name, value in values.items()}
+
+
+def _load_adam_state(optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
+    """Take in what :func:`_adam_state` gave."""
+    adam: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        if key.startswith("adam/"):
+            _, index, name = key.split("/")
+            adam.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": adam, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def train_masks(
+    masked: MaskedModel,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    alpha: float,
+    lr: float = 1e-2,
+    clip: float = 1.0,
+    clipped: str = "logits",
+    loop: Loop | None = None,
+) -> MaskedModel:
+    """Train the mask logits on one subtask, one stage of the method; the weights stay frozen.
+
+    Minimises loss + alpha * (sum of logits). The gradient's norm is clipped with the penalty included.
+
+    Args:
+        clip: the largest norm of a gradient.
+        clipped: the gradient that this norm is of: "logits", theirs alone, or "everything", theirs together with those
+            of the frozen weights, which add up over steps as in the paper's code (``modules_lib.training.clipping``).
+
+    Raises:
+        ValueError: alpha is not a number of at least 0, lr or clip not one above 0, clipped is neither of the
+            two, a batch is not divisible by the mask samples, or a loss is not finite.
+    """
+    how: dict[str, Any] = {"steps": steps, "alpha": alpha, "lr": lr, "clip": clip, "clipped": clipped, "loop": loop}
+    for _ in mask_steps(masked, batch, loss, **how):
+        pass
+    return masked
+
+
+def mask_steps(
+    masked: MaskedModel,
+    batch: Batch,
+    loss: Loss,
+    *,
+    steps: int,
+    alpha: float,
+    lr: float = 1e-2,
+    clip: float = 1.0,
+    clipped: str = "logits",
+    loop: Loop | None = None,
+) -> Iterator[Tensor]:
+    """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
+    check_number("alpha", alpha, "1e-6")
+    check_count("steps", steps)
+    _check_rates(lr, clip)
+    adam = CLIPPED[check_choice("clipped", clipped, CLIPPED)](masked, lr, alpha, clip, steps)
+    yield from run_steps(masked, adam, batch, loss, steps, loop)
+
+
+def _called(model: Callable[..., Any], inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+def run_steps(
+    model: Callable[..., Any], training: Training, batch: Batch, loss: Loss, steps: int, loop: Loop | None
+) -> Iterator[Tensor]:
+    """What all trainings do, from the last checkpoint on; yields each step's loss."""
+    loop = loop or Loop()
+    for step in range(loop.begin(training), steps):
+        inputs, targets = batch(step)
+        data_loss = loss(_called(model, inputs), targets)
+        data_loss.backward()
+        training.step()
+        loop.after(step + 1, steps, data_loss.detach(), training)
+        yield data_loss.detach()

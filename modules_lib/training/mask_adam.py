@@ -1,0 +1,123 @@
+"""Adam over all mask logits at once, the penalty and the clipping of the gradient included."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modules_lib.masking.dead_weights import EVERY
+from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.support.compile_torch import maybe_fused
+
+
+def _squared_norm(gradient: Tensor, alpha: Tensor) -> Tensor:
+    """Of the gradient of loss + alpha * (sum of logits), given that of the loss."""
+    whole = gradient + alpha
+    return (whole * whole).sum()
+
+
+def _update(
+    values: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, alpha: Tensor, scale: Tensor, rates: Tensor
+) -> None:
+    """Adam (Kingma and Ba, 2015, algorithm 1); ``rates`` are the step's rate and the root of beta2's correction."""
+    beta1, beta2, epsilon = BETAS[0], BETAS[1], EPSILON
+    whole = (gradient + alpha) * scale
+    mean.copy_(beta1 * mean + (1 - beta1) * whole)
+    square.copy_(beta2 * square + (1 - beta2) * whole * whole)
+    values.sub_(rates[0] * mean / (square.sqrt() / rates[1] + epsilon))
+
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # as everywhere
+LOOK_EVERY = 100  # steps on a GPU between looks at the norm, each of which waits for it
+
+
+class Moments:
+    """Adam's moments of one vector, and the gradient of the penalty on each of its numbers."""
+
+    def __init__(self, of: Tensor, alpha: float):
+        self.alpha = torch.tensor(alpha, device=of.device)
+        self.mean, self.square = torch.zeros_like(of), torch.zeros_like(of)
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with the numbers at these positions."""
+        self.mean, self.square = self.mean[which], self.square[which]
+
+    def load(self, mean: Tensor, square: Tensor) -> None:
+        self.mean, self.square = (moment.to(self.alpha.device).clone() for moment in (mean, square))
+
+
+class MaskAdam:
+    """What ``clip_grad_norm_`` and ``torch.optim.Adam`` do after ``(loss + masked.penalty(alpha)).backward()``.
+
+    It needs the gradient of the loss alone, and two passes over memory where those need seven. ``steps`` is how many
+    the stage has in all.
+    """
+
+    def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float, steps: int):
+        self.masked, self.lr, self.clip, self.in_all = masked, lr, clip, steps
+        self.steps = 0
+        self.logits = Moments(masked.logits, alpha)
+
+    def step(self) -> None:
+        """Update the logits from their gradient, which is then dropped.
+
+        Raises:
+            ValueError: the gradient is not finite; one such step would undo all logits.
+        """
+        self._descend([(self.masked.logits, self.logits, self.lr)])
+
+    @torch.no_grad()
+    def _descend(self, trained: list[tuple[Tensor, Moments, float]]) -> Tensor | None:
+        """One step of each vector at its rate, clipped together; gives what :meth:`MaskedModel.drop_dead` does."""
+        self.steps += 1
+        fuse = self.masked.fuse
+        gradients = [vector.grad for vector, _, _ in trained if vector.grad is not None]
+        for vector, _, _ in trained:
+            vector.grad = None
+        scale = self._scale(gradients, [moments for _, moments, _ in trained])
+        corrections = [1 - beta**self.steps for beta in BETAS]
+        for (vector, moments, rate), gradient in zip(trained, gradients, strict=True):
+            rates = torch.tensor([rate / corrections[0], corrections[1] ** 0.5], device=scale.device)
+            own = moments.mean, moments.square, gradient, moments.alpha
+            maybe_fused(_update, fuse)(vector.detach(), *own, scale, rates)
+        if self.steps % EVERY:
+            return None
+        which = self.masked.drop_dead(self.logits.mean > 0, self.in_all - self.steps)
+        if which is not None:
+            for _, moments, _ in trained:
+                moments.keep(which)
+        return which
+
+    def _scale(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
+        """The factor that brings the gradients together within the limit; 1 where they are."""
+        return self._within_limit(self._norm(gradients, moments))
+
+    def _within_limit(self, norm: Tensor) -> Tensor:
+        return (self.clip / (norm + 1e-6)).clamp(max=1.0)
+
+    def _norm(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
+        squared = maybe_fused(_squared_norm, self.masked.fuse)
+        square = sum(squared(gradient, own.alpha) for gradient, own in zip(gradients, moments, strict=True))
+        dead = sum(self.masked.sizes) - len(self.logits.mean)  # they have the penalty's gradient alone
+        norm = (square + dead * self.logits.alpha**2).sqrt()
+        if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
+            raise ValueError(
+                f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "
+                "its loss, which must be a finite number for every batch."
+            )
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on."""
+        batched = -1 if self.masked.batched is None else int(self.masked.batched)
+        counts = torch.tensor([self.steps, self.masked.step, batched])
+        living = {} if self.masked.living is None else {"living": self.masked.living}
+        own = {"logits": self.masked.logits, "mean": self.logits.mean, "square": self.logits.square}
+        return own | {"counts": counts} | living
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.masked.take_part(state.get("living"), state["logits"])
+        self.logits.load(state["mean"], state["square"])
+        self.steps, self.masked.step, batched = state["counts"].tolist()
+        self.masked.batched = None if batched < 0 else bool(batched)

@@ -1,0 +1,35 @@
+"""The claims of section 4 on systematic generalisation (claims 8 and 9)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from modules_lib.datasets.scan import token_name
+from reproduction.claims.statement import Statement
+from reproduction.runs.measures import SPLITS, outcome, removed_for_token
+
+MUCH, LITTLE = 0.20, 0.10  # of exact matches, lost
+MOST = 0.5
+JUMP = "I_JUMP"
+
+
+def some_splits_lose_much(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Figure 4a: a split's mask against the full-task mask, on the split's own test set."""
+    statements = []
+    for name, much in {"length": True, "add-jump": True, "add-turn-left": False, "simple": False}.items():
+        lost = outcome(results["scan"], "full", name) - outcome(results["scan"], name, name)
+        said = f"more than {MUCH * 100:.0f} points" if much else f"at most {LITTLE * 100:.0f} points"
+        text = f"the mask of the {SPLITS[name]} split loses {said} on its test set against the full-task mask"
+        statements.append(Statement(text, lost, lost - MUCH if much else LITTLE - lost, "points"))
+    return statements
+
+
+def jump_loses_its_output_weights(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Figure 4b: of the output weights that some split needs, those that the add-jump mask removes."""
+    removed = removed_for_token(results["scan"], "add-jump")  # seeds x tokens
+    others = removed.drop(columns=JUMP).max(axis=1, skipna=False)
+    more, name = removed[JUMP] - others, token_name(JUMP)
+    return [
+        Statement(f"of {name}'s output weights, more than {MOST:.0%} are removed", removed[JUMP], removed[JUMP] - MOST),
+        Statement(f"{name} loses a larger part than any other token, difference above 0", more, more, "points"),
+    ]

@@ -1,0 +1,89 @@
+"""One testable part of a claim, and when it holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+from reproduction.runs.measures import number
+
+LEVEL = 0.95
+HOLDS, UNDECIDED, FAILS, SINGLE = "holds", "undecided", "fails", "single run"
+MARKS = {HOLDS: "✓", UNDECIDED: "?", FAILS: "✗"}
+
+
+def bounds(values: pd.Series, level: float = LEVEL) -> tuple[float, float]:
+    """Bound a mean from below and, separately, from above: each bound errs in one of twenty sets of seeds.
+
+    Student's t, from the spread over seeds. nan for a single value, which has no spread.
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
+    mean, error = float(values.mean(skipna=False)), float(values.std(ddof=1, skipna=False)) / math.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, level)) * error
+    return mean - reach, mean + reach
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One testable part of a claim.
+
+    Attributes:
+        text: what is stated, with its threshold.
+        values: the measured quantity, by seed.
+        margins: by how much the statement holds in each seed; negative where it does not.
+        unit: how to write the quantity: "%" (of proportions), "x" (a ratio) or "points".
+    """
+
+    text: str
+    values: pd.Series
+    margins: pd.Series
+    unit: str = "%"
+
+    @property
+    def outcome(self) -> str:
+        """Whether it holds: decided by the one-sided 95% bounds of the mean margin over seeds.
+
+        "holds" if the lower bound is above zero, "fails" if the upper one is below zero or the quantity is not
+        available in a seed, as where a mask kept nothing, else "undecided"; "single run" for one seed.
+        """
+        if not np.isfinite(self.margins).all():
+            return FAILS
+        if len(self.margins) < 2:
+            return SINGLE
+        low, high = bounds(self.margins)
+        return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
+
+    @property
+    def holds(self) -> bool:
+        return self.outcome == HOLDS
+
+    @property
+    def mark(self) -> str:
+        """A sign for tables; in brackets for the sign of a single run's margin."""
+        if self.outcome == SINGLE:
+            return f"({MARKS[HOLDS if self.margins.iloc[0] > 0 else FAILS]})"
+        return MARKS[self.outcome]
+
+    @property
+    def measured(self) -> str:
+        """Mean and unbiased standard deviation over seeds."""
+        return number(self.values, self.unit)
+
+    def to_dict(self) -> dict[str, object]:
+        """The statement for programs; numbers are null where there are none. ``interval`` is of the mean value."""
+        low, high = bounds(self.values)
+        mean = float(self.values.mean(skipna=False))
+        clean = [None if math.isnan(value) else round(value, 6) for value in (mean, low, high)]
+        return {
+            "statement": self.text,
+            "mean": clean[0],
+            "interval": clean[1:] if len(self.values) > 1 else None,
+            "unit": self.unit,
+            "n": len(self.values),
+            "outcome": self.outcome,
+        }

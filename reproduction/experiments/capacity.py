@@ -1,0 +1,62 @@
+"""Addition and multiplication in smaller networks (section 2, Figure 9): does sharing depend on capacity?
+
+The largest network of the comparison is that of :mod:`reproduction.experiments.sweep`, whose training is the same, or
+of :mod:`reproduction.experiments.addmul`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from modules_lib.support.checks import check_choice
+from reproduction.experiments.addmul import AddMul
+from reproduction.experiments.config import Config
+
+# size -> hidden units at laptop scale, and at the paper's, whose "small" and "medium" are the paper's own.
+SIZES = {
+    "tiny": ((50, 50, 25), (100, 100, 50)),
+    "small": ((100, 100, 50), (400, 400, 200)),
+    "medium": ((200, 200, 100), (800, 800, 800, 800)),
+}
+SHORTER = {"weight_lr": 2e-3, "mask_steps": 2000, "mask_lr": 3e-2}  # at laptop scale: there are many networks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity(AddMul):
+    """The config of a smaller FNN on the addition/multiplication task.
+
+    Attributes:
+        size: its name: "tiny", "small" or "medium".
+    """
+
+    NETWORKS: ClassVar[tuple[str, ...]] = ("fnn",)
+
+    size: str = "small"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("size", self.size, SIZES)
+
+    @classmethod
+    def presets(cls, size: str) -> dict[str, Config]:
+        return resized(cls, size, SIZES[size], laptop=SHORTER)
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def experiment(self) -> str:
+        return f"capacity-{self.size}"
+
+
+def resized(
+    kind: type[AddMul], size: str, hidden: tuple[tuple[int, ...], tuple[int, ...]], **changes: dict[str, Any]
+) -> dict[str, Config]:
+    """The configs of the add/mul FNN with other hidden layers (at laptop and paper scale) and changes by scale."""
+    laptop, paper = hidden
+    layers = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
+    return {
+        scale: kind(**config.fields() | changes.get(scale, {}) | {"size": size, "hidden": layers[scale]})
+        for scale, config in AddMul.presets("fnn").items()
+    }

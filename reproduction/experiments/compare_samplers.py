@@ -1,0 +1,112 @@
+"""Three ways to sample masks, on one network: do the masks depend on how they are found?
+
+Addition and multiplication; the weights are trained once. Stages: both operations, addition and multiplication with
+every sampler, repeated with other noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, ClassVar
+
+from torch import nn
+
+from modules_lib.analysis.chance import stability
+from modules_lib.datasets import arithmetic
+from modules_lib.datasets.arithmetic import OPERATIONS
+from modules_lib.masking.masks import Masks
+from modules_lib.masking.samplers import SAMPLERS
+from modules_lib.support.checks import check_choice, check_count
+from modules_lib.training.progress import Progress, Rows
+from reproduction.experiments.addmul import STAGES, AddMul
+from reproduction.experiments.capacity import SHORTER, SIZES
+from reproduction.experiments.config import Config
+
+
+def stage_of(stage: str, sampler: str, repeat: int = 1) -> str:
+    """The name of a stage with a sampler, as in tables: ``add@hard-concrete``, and ``#2`` after it for a repetition."""
+    return f"{stage}@{sampler}" + (f"#{repeat}" if repeat > 1 else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samplers(AddMul):
+    """The config of one FNN on the addition/multiplication task, masked with every sampler.
+
+    Attributes:
+        samplers: their names.
+        repeats: how many times each stage is trained, each time with other noise and batches.
+    """
+
+    NETWORKS: ClassVar[tuple[str, ...]] = ("fnn",)
+
+    samplers: tuple[str, ...] = tuple(SAMPLERS)
+    repeats: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("repeats", self.repeats)
+        samplers = tuple(self.samplers) if isinstance(self.samplers, tuple | list) else ()
+        if not samplers or len(set(samplers)) < len(samplers):
+            raise ValueError(
+                f"samplers is {self.samplers!r}; it must list at least one, none twice: {', '.join(SAMPLERS)}."
+            )
+        for sampler in samplers:
+            check_choice("sampler", sampler, SAMPLERS)
+        object.__setattr__(self, "samplers", samplers)
+
+    @classmethod
+    def all_presets(cls) -> dict[str, Config]:
+        """The configs of each scale: the network of the capacity comparison's "medium" size."""
+        hidden = {"smoke": (40, 40), "laptop": SIZES["medium"][0], "paper": SIZES["medium"][1]}
+        changes: dict[str, Any] = {"smoke": {"repeats": 1}, "laptop": SHORTER | {"repeats": 1}}
+        return {
+            scale: cls(**config.fields() | changes.get(scale, {}) | {"hidden": hidden[scale]})
+            for scale, config in AddMul.presets("fnn").items()
+        }
+
+    @property
+    def experiment(self) -> str:
+        return "samplers"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(
+            stage_of(stage, sampler, i + 1)
+            for sampler in self.samplers
+            for i in range(self.repeats)
+            for stage in STAGES
+        )
+
+    @property
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(stage_of(stage, sampler) for stage in OPERATIONS) for sampler in self.samplers)
+
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
+        asked, sampler = check_choice("stage", stage, self.stages).split("#")[0].split("@")
+        config = replace(self, sampler=sampler)
+        return config._train_masks(model, seed, stage, self.data(asked), arithmetic.loss, progress)
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        """Accuracies, counts and sharing of each stage's masks; how far masks of the same and of two samplers agree."""
+        first = {stage: mask for stage, mask in masks.items() if "#" not in stage}
+        return self._outcomes(model, first) + self._counts(first) + self._agreement(masks)
+
+    def _agreement(self, masks: dict[str, Masks]) -> Rows:
+        rows: Rows = []
+        for task in STAGES:
+            of = {
+                sampler: [masks[stage_of(task, sampler, i + 1)] for i in range(self.repeats)]
+                for sampler in self.samplers
+            }
+            pairs = {stage_of(task, sampler): found for sampler, found in of.items() if self.repeats > 1}
+            pairs |= {f"{task}@{a}|{b}": [of[a][0], of[b][0]] for a, b in combinations(self.samplers, 2)}
+            for stage, found in pairs.items():
+                total = stability(found).set_index("layer").loc["total"]
+                rows += [
+                    {"stage": stage, "layer": "total", "metric": metric, "value": round(float(total[column]), 6)}
+                    for metric, column in (("iou", "iou"), ("iou by chance", "chance"))
+                ]
+        return rows

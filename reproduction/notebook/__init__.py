@@ -1,0 +1,1 @@
+"""What chapters show beyond figures: tables, views of figures, controls."""

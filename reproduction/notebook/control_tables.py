@@ -1,0 +1,134 @@
+"""Tables for chapters, as Markdown: what masks do beside chance, and what samplers find."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from IPython.display import Markdown
+
+from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.masking.samplers import SAMPLERS
+from modules_lib.models.paper_networks import FNN
+from modules_lib.training.loops import mask_steps
+from reproduction.experiments.compare_samplers import stage_of
+from reproduction.experiments.random_controls import ALONE, OTHER, SHARED, UNITS, WITHOUT
+from reproduction.runs.measures import TASKS, by_layer, number, outcome
+from reproduction.runs.published import results_folder
+
+WHAT = {
+    ALONE: "{task} with its own weights alone",
+    WITHOUT: "{task} without its weights",
+    OTHER: "{other} without the weights of {task}",
+    SHARED: "weights that {task} shares with {other}",
+    UNITS: "the same, beside as many of every unit's",
+}
+
+
+def published_controls(experiment: str) -> pd.DataFrame:
+    """What ``python -m benchmarks.controls`` measured on an experiment's published runs; ``attrs`` has the draws."""
+    about = json.loads((results_folder() / "controls.json").read_text(encoding="utf8"))
+    rows = pd.DataFrame(about["rows"])
+    rows.attrs["draws"] = about["provenance"]["draws"]
+    return rows[rows["experiment"] == experiment]
+
+
+def controls_of_operations(rows: pd.DataFrame) -> Markdown:
+    """Addition and multiplication: measured, with random and with the largest weights, over seeds."""
+    lines = ["| | these weights | as many at random | the largest | p |", "|---|---:|---:|---:|---:|"]
+    for what, text in WHAT.items():
+        for task, name in TASKS.items():
+            chosen = rows[(rows["what"] == what) & (rows["task"] == task)]
+            if chosen.empty:  # measured before there was this comparison
+                continue
+            other = next(called for called in TASKS.values() if called != name)
+            largest = chosen["largest"] if "largest" in chosen else pd.Series(dtype=float)
+            cells = [_mean(chosen["observed"]), _mean(chosen["chance"]), _mean(largest), _p(chosen["p"])]
+            lines.append(f"| {text.format(task=name, other=other)} | {' | '.join(cells)} |")
+    return Markdown("\n".join(lines))
+
+
+def controls_of_classes(rows: pd.DataFrame) -> Markdown:
+    """CIFAR-10: true-positive rates without a class's weights, and without as many of the reference's at random."""
+    lines = ["| class | without its weights | without as many at random | p |", "|---|---:|---:|---:|"]
+    for name, chosen in rows.groupby("task", sort=False):
+        lines.append(f"| {name} | {_mean(chosen['observed'])} | {_mean(chosen['chance'])} | {_p(chosen['p'])} |")
+    return Markdown("\n".join(lines))
+
+
+def _mean(values: pd.Series) -> str:
+    return number(values) if values.notna().any() else ""
+
+
+def _p(values: pd.Series) -> str:
+    """The largest over seeds, which is what can be said of all of them."""
+    return f"{values.max():.2g}"
+
+
+def samplers(results: pd.DataFrame, milliseconds: Mapping[str, float] | None = None) -> Markdown:
+    """What each sampler's masks can do, how large and how stable they are.
+
+    Args:
+        results: of the experiment on samplers.
+        milliseconds: a step's, by sampler (:func:`step_times`), if measured.
+    """
+    heads = ["sampler", "+ right, full mask", "× right, full mask", "kept by +", "kept by ×", "+ shares with ×"]
+    again = "IoU when trained again, + (by chance)"
+    lines = [f"| {' | '.join([*heads, again] + ['ms a step'] * bool(milliseconds))} |"]
+    lines.append("|---" + "|---:" * (len(heads) + bool(milliseconds)) + "|")
+    of_all = by_layer(results, "unmasked", "kept")["total"]
+    for sampler in SAMPLERS:
+        stages = {task: stage_of(task, sampler) for task in ("full", *TASKS)}
+        cells = [number(outcome(results, stages["full"], task)) for task in TASKS]
+        cells += [number(by_layer(results, stages[task], "kept")["total"] / of_all) for task in TASKS]
+        cells.append(number(by_layer(results, stages["add"], "sharing")["total"]))
+        cells.append(_agreement(results, stages["add"]))
+        cells += [f"{milliseconds[sampler]:.1f}"] if milliseconds else []
+        lines.append(f"| {sampler} | {' | '.join(cells)} |")
+    return Markdown("\n".join(lines))
+
+
+def _agreement(results: pd.DataFrame, stage: str) -> str:
+    """Of two trainings with other noise, by seed; nothing where there was one."""
+    chosen = results[results["stage"] == stage]
+    found, chance = (chosen[chosen["metric"] == metric]["value"] for metric in ("iou", "iou by chance"))
+    return f"{number(found)} ({100 * chance.mean():.1f}%)" if len(found) else "trained once"
+
+
+def between_samplers(results: pd.DataFrame, task: str = "add") -> str:
+    """How far the masks of two samplers agree, in a sentence."""
+    said = []
+    for stage in dict.fromkeys(results["stage"]):
+        if stage.startswith(f"{task}@") and "|" in stage:
+            first, second = stage.split("@")[1].split("|")
+            said.append(f"{first} and {second} {_agreement(results, stage)}")
+    return f"Between samplers, {TASKS[task]}: {'; '.join(said)}."
+
+
+def step_times(steps: int = 20) -> dict[str, float]:
+    """Milliseconds that a step of mask training takes here with each sampler, the median over steps."""
+    torch.manual_seed(0)
+    model = FNN(42, (200, 200, 100), 20)
+    inputs, targets = torch.randn(128, 42), torch.randint(0, 20, (128,))
+    trainings = {
+        sampler: mask_steps(
+            MaskedModel(model, sampler=sampler),
+            lambda _: (inputs, targets),
+            F.cross_entropy,
+            steps=steps + 1,
+            alpha=1e-6,
+        )
+        for sampler in SAMPLERS
+    }
+    taken: dict[str, list[float]] = {sampler: [] for sampler in SAMPLERS}
+    for step in range(steps + 1):
+        for sampler, training in trainings.items():
+            began = time.perf_counter()
+            next(training)
+            if step:  # the first one compiles
+                taken[sampler].append(1000 * (time.perf_counter() - began))
+    return {sampler: float(pd.Series(times).median()) for sampler, times in taken.items()}

@@ -1,0 +1,174 @@
+"""What chapters need beyond the library and its figures: prose with numbers, and tables."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from modules_lib.training.alpha_search import Choice
+from reproduction.claims import Verdict, report, verdicts
+from reproduction.experiments import preset, published_preset
+from reproduction.experiments.config import Config
+from reproduction.runs.measures import TASKS, number
+from reproduction.runs.published import published, results_folder
+
+LEFT = 'style="text-align: left"'  # JupyterLab would align tables right
+
+
+def say(text: str) -> None:
+    """Show a sentence of prose whose numbers come from results."""
+    display(Markdown(text))
+
+
+class VerdictTable:
+    """Verdicts as a table: with badges in a page, in plain text elsewhere.
+
+    Args:
+        verdicts: in the order to show.
+        details: also list every statement that was tested.
+    """
+
+    def __init__(self, verdicts: list[Verdict], details: bool = False):
+        self.verdicts, self.details = verdicts, details
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": report(self.verdicts, self.details), "text/html": self.html()}
+
+    def html(self) -> str:
+        rows = "".join(self._row(verdict) for verdict in self.verdicts)
+        head = "".join(f"<th {LEFT}>{title}</th>" for title in ("#", "claim of the paper", "verdict", "measured here"))
+        return f'<table class="verdicts"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+    def _row(self, verdict: Verdict) -> str:
+        kind = verdict.verdict.replace(" ", "-")
+        badge = f'<span class="verdict-{kind}">{verdict.verdict}</span>'
+        claim = f"{html.escape(verdict.claim.claim)} <small>({html.escape(verdict.claim.paper)})</small>"
+        cells = "".join(f"<td {LEFT}>{cell}</td>" for cell in (verdict.claim.id, claim, badge, verdict.holding))
+        return f'<tr class="claim">{cells}</tr>' + (_statements(verdict) if self.details else "")
+
+
+def statements_list(verdict: Verdict) -> str:
+    """List a verdict's statements as HTML, each with its sign and what was measured."""
+    items = (f"<li>{s.mark} {html.escape(s.text)}: <strong>{s.measured}</strong></li>" for s in verdict.statements)
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _statements(verdict: Verdict) -> str:
+    return f'<tr class="statements"><td></td><td colspan="3" {LEFT}>{statements_list(verdict)}</td></tr>'
+
+
+def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
+    """Show verdicts on claims, by number, from published runs of the paper's sizes and steps; of those that were run.
+
+    A sentence before the table names the choices in which these runs differ from what the scale now is.
+    """
+    judged = [verdict for verdict in verdicts("paper", *claims) if verdict.statements]
+    if not judged:
+        return Markdown("None of this was run at the paper's sizes yet.")
+    names = {name for verdict in judged for name in verdict.runs}
+    earlier = {f"`{setting}` {value}" for name in names for setting, value in _earlier(name).items()}
+    if earlier:
+        say(
+            "These runs were made before the released code decided where the paper is silent "
+            f"({', '.join(sorted(earlier))}); none with its choices is published yet."
+        )
+    return VerdictTable(judged, details=True)
+
+
+def _earlier(experiment: str) -> dict[str, Any]:
+    """The choices in which published runs at the paper's scale differ from its preset."""
+    now = preset(experiment, "paper").fields()
+    then = published_preset(experiment, "paper").fields()
+    return {name: value for name, value in then.items() if value != now[name]}
+
+
+def paper_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Name -> published results at the paper's sizes and steps, of those experiments that were run there."""
+    results = {name: published(published_preset(experiment, "paper")) for name, experiment in experiments.items()}
+    return {name: frame for name, frame in results.items() if not frame.empty}
+
+
+def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:
+    """The settings in which our configs differ from the paper's, by network, as a table."""
+    rows = [
+        f"| {name} | `{field}` | {_setting(papers[name].fields()[field])} | {_setting(value)} |"
+        for name, config in ours.items()
+        for field, value in config.fields().items()
+        if value != papers[name].fields()[field]
+    ]
+    head = ["| network | setting | paper | here |", "|---|---|---|---|"]
+    return Markdown("\n".join(head + rows) if rows else "Every setting is the paper's.")
+
+
+def alpha_beside_papers(ours: Config, papers: Config) -> Markdown:
+    """How much higher our price of a weight is than the paper's where beta is the same and batches are smaller."""
+    times = f"{ours.alpha / papers.alpha:g}"
+    return Markdown(
+        f"Beta is the paper's, but alpha = beta / batch is {times} times the paper's, since batches are smaller."
+    )
+
+
+def choice_table(choice: Choice) -> Markdown:
+    """The alphas that :func:`~modules_lib.training.alpha_search.choose_alpha` tried, and what came of them."""
+    lines = ["| alpha | accuracy | kept | steps | |", "|---|---:|---:|---:|---|"]
+    for row in choice.curve.itertuples():
+        said = "**chosen**" if row.alpha == choice.alpha else "holds" if row.holds else "fails"
+        lines.append(f"| {row.alpha:.1e} | {row.accuracy:.1%} | {row.kept:.1%} | {row.steps} | {said} |")
+    return Markdown("\n".join(lines))
+
+
+def agreement_table() -> Markdown:
+    """What plain, float32 and bfloat16 mask training keep and share, from ``results/agreement.json``."""
+    rows = pd.DataFrame(_measured("agreement.json")["rows"])
+    engines = {"plain": "plain step", "float32": "float32", "bfloat16": "bfloat16"}
+    lines = [f"| | {' | '.join(engines.values())} |", "|---" * (len(engines) + 1) + "|"]
+    for (metric, stage), frame in rows.groupby(["metric", "stage"], sort=False):
+        cells = (number(frame[frame["engine"] == engine]["value"]) for engine in engines)
+        lines.append(f"| {metric}, {TASKS[stage]} | {' | '.join(cells)} |")
+    return Markdown("\n".join([*lines, "", f"{rows['seed'].nunique()} seeds."]))
+
+
+def bench_table() -> Markdown:
+    """Times of a step of mask training, from ``results/bench.json``."""
+    bench = _measured("bench.json")
+    heads = ("network", "products", "plain [ms]", "ours [ms]", "ratio", "unmasked [ms]", "floor [ms]", "peak [MB]")
+    lines = [f"| {' | '.join(heads)} |", "|---|---" + "|---:" * (len(heads) - 2) + "|"]
+    for row in bench["rows"]:
+        times = (f"{row[f'{kind}_ms']:.1f}" for kind in ("plain", "fast"))
+        more = (f"{row[f'{kind}_ms']:.1f}" for kind in ("unmasked", "floor"))
+        cells = [row["model"], row["precision"], *times, f"{row['ratio']:.1f}", *more, f"{row['peak_mb']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    machine = bench["machine"]
+    return Markdown("\n".join([*lines, "", f"Medians; {machine['hardware']}, {machine['threads']} threads."]))
+
+
+def stage_table() -> Markdown:
+    """What a step costs along a whole stage, from ``results/stage.json``."""
+    about = _measured("stage.json")
+    rows = pd.DataFrame(about["rows"])
+    heads = ("up to step", "weights that take part", "masked step [ms]", "unmasked step [ms]")
+    lines = [f"| {' | '.join(heads)} |", "|---:" * len(heads) + "|"]
+    for row in rows[rows.index.isin([0, 1, 2, 3, 5, 9, 14, 19])].itertuples():
+        lines.append(f"| {row.steps:,} | {row.left:.1%} | {row.masked_ms:.1f} | {row.unmasked_ms:.1f} |")
+    masked, unmasked, machine = rows["masked_ms"].mean(), rows["unmasked_ms"].mean(), about["machine"]
+    said = f"Over the whole stage, a masked step takes {masked:.1f} ms, {masked / unmasked:.2f} times an unmasked one."
+    return Markdown("\n".join([*lines, "", f"{said} {machine['hardware']}, {machine['threads']} threads."]))
+
+
+def _measured(name: str) -> dict[str, Any]:
+    return json.loads((results_folder() / name).read_text(encoding="utf8"))
+
+
+def _setting(value: object) -> str:
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else f"{value}"
+    )

@@ -1,0 +1,40 @@
+"""How to cite the paper and this software, from ``CITATION.cff``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from reproduction.pages.chapters import ROOT
+
+
+def citation_file() -> str:
+    """The content of ``CITATION.cff``."""
+    return (ROOT / "CITATION.cff").read_text(encoding="utf8").strip()
+
+
+def bibtex() -> str:
+    """The same as two BibTeX entries: the paper, and the software that repeats it."""
+    software = yaml.safe_load(citation_file())
+    paper = software["preferred-citation"]
+    archive = paper["identifiers"][0]["value"]
+    return "\n\n".join(
+        (
+            _entry("inproceedings", "csordas2021modular", paper, booktitle=paper["collection-title"], note=archive),
+            _entry("software", "modules_book", software, version=software["version"], license=software["license"]),
+        )
+    )
+
+
+def _entry(kind: str, key: str, about: dict[str, Any], **more: str) -> str:
+    known = {"author": " and ".join(map(_author, about["authors"])), "title": f"{{{about['title']}}}"}
+    dated = {"year": about["year"]} if "year" in about else {}
+    fields = {**known, **dated, **more} | ({"url": about["url"]} if "url" in about else {})
+    return f"@{kind}{{{key},\n" + "\n".join(f"  {name} = {{{value}}}," for name, value in fields.items()) + "\n}"
+
+
+def _author(person: dict[str, str]) -> str:
+    if "name" in person:
+        return f"{{{person['name']}}}"
+    return f"{person['family-names']}, {person['given-names']}"

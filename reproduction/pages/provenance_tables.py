@@ -1,0 +1,85 @@
+"""Where the published numbers come from: environment, seeds, time and commands of every run in ``results/``."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from IPython.display import Markdown
+
+from modules_lib.analysis.theme import count
+from reproduction.experiments import EXPERIMENTS, published_preset, read_config
+from reproduction.pages.commands import run_command
+from reproduction.runs.published import results_folder
+from reproduction.runs.store import Run, stored
+from reproduction.runs.tables import settings
+
+# What provenance.json calls it -> what a reader does. A thread a run; runs are made beside one another.
+ENVIRONMENT = {
+    "library": "modules_lib",
+    "python": "Python",
+    "torch": "PyTorch",
+    "device": "device",
+    "hardware": "processor",
+    "native_bfloat16": "products in bfloat16 where the settings say `auto`",
+    "threads": "threads of a run",
+    "dirty": "made with changes that no commit has",
+}
+
+
+def published() -> list[list[Run]]:
+    """All published runs, those of one config together."""
+    return [list(runs) for _, runs in groupby(stored(results_folder()), key=lambda run: run.folder.parent)]
+
+
+def environment() -> Markdown:
+    """What the published runs were made with, and how many of them."""
+    found = [run.provenance() for runs in published() for run in runs]
+    lines = ["| | published runs |", "|---|---|"]
+    for key, called in ENVIRONMENT.items():
+        values = [_plain(about.get(key)) for about in found]
+        lines.append(f"| {called} | {', '.join(_with_counts(values))} |")
+    commits = {about["commit"] for about in found}
+    days = sorted({about["started"][:10] for about in found})
+    lines.append(f"| commits | {len(commits)}, each run's in its `provenance.json` |")
+    lines.append(f"| started | {' to '.join(dict.fromkeys((days[0], days[-1])))} (UTC) |")
+    return Markdown("\n".join(lines))
+
+
+def _plain(value: Any) -> str:
+    return "not known" if value is None else ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def _with_counts(values: list[str]) -> list[str]:
+    """Each value once; with the number of its runs where there are several."""
+    kinds = list(dict.fromkeys(values))
+    return kinds if len(kinds) == 1 else [f"{kind} ({count(values.count(kind), 'run')})" for kind in kinds]
+
+
+def all_runs() -> Markdown:
+    """A row for each published config: its settings, seeds, and the seconds that every seed took."""
+    lines = ["| experiment | settings | seeds | seconds of each seed | hours |", "|---|---|---|---|---:|"]
+    total = 0.0
+    for runs in published():
+        seconds = [run.provenance()["seconds"] for run in runs]
+        total += sum(seconds)
+        seeds = ", ".join(str(run.seed) for run in runs)
+        each = ", ".join(f"{value:,.0f}" for value in seconds)
+        hours = f"{sum(seconds) / 3600:.2f}"
+        lines.append(f"| `{runs[0].experiment}` | {_settings(runs[0])} | {seeds} | {each} | {hours} |")
+    number = sum(map(len, published()))
+    lines.append(f"| **all** | | {count(number, 'run')} | | **{total / 3600:.1f}** |")
+    return Markdown("\n".join(lines))
+
+
+def _settings(run: Run) -> str:
+    """The scale's name, or that of the laptop scale as it is published, which a chapter has no time for."""
+    config = read_config(run.config())
+    if config == published_preset(run.experiment):
+        return "laptop, as published" if config != EXPERIMENTS[run.experiment]["laptop"] else "laptop"
+    return settings(run.config()).replace("_", r"\_")
+
+
+def all_commands() -> str:
+    """The commands that make every published run again, one a line."""
+    return "\n".join(run_command(read_config(runs[0].config()), [run.seed for run in runs]) for runs in published())

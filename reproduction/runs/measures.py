@@ -1,0 +1,212 @@
+"""Reading tables of measurements (:func:`reproduction.runs.published.table`), for claims and figures alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from modules_lib.datasets.images import CLASSES
+
+NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
+TASKS = {"add": "addition", "mul": "multiplication"}
+DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
+PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
+SPLITS = {"simple": "simple", "add-jump": "add jump", "length": "length", "add-turn-left": "add turn left"}
+SAMPLED = "full, sampled"  # the stage of masks that are drawn from the full task's probabilities
+BINS = 500  # of the histogram of mask probabilities (Figure 6)
+
+
+def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
+    """A proportion by seed: with the stage's mask, asked for the task, how often the outcome is the metric's."""
+    chosen = results[(results["stage"] == stage) & (results["task"] == task) & (results["metric"] == metric)]
+    return chosen.set_index("seed")["value"]
+
+
+def by_layer(results: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
+    """Seeds in rows, layers in columns (from input to output, then "total"), of "kept" or "sharing"."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == metric)]
+    layers = list(dict.fromkeys(chosen["layer"]))
+    return chosen.pivot(index="seed", columns="layer", values="value")[layers]
+
+
+def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
+    """The sharing to expect of a mask that is independent of the other task's: the proportion that the other keeps.
+
+    Seeds in rows, layers in columns, as :func:`by_layer`.
+    """
+    return by_layer(results, other, "kept") / by_layer(results, "unmasked", "kept")
+
+
+def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """:func:`by_layer` of double addition, the mean of both pairs."""
+    first, second = (by_layer(results, pair, metric) for pair in PAIRS)
+    return (first + second) / 2
+
+
+def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Of the output weights of each token that any split needs, the proportion that a stage's mask removes.
+
+    Seeds in rows, tokens of SCAN in columns.
+    """
+    chosen = results[results["metric"] == "needed"]
+    tokens = list(dict.fromkeys(chosen["task"]))
+    kept, needed = (
+        chosen[chosen["stage"] == name].pivot(index="seed", columns="task", values="value")[tokens]
+        for name in (stage, "any split")
+    )
+    return 1 - kept / needed
+
+
+def stage_at(stage: str, factor: float) -> str:
+    """The name of a sweep's stage at one multiple of beta, as in tables: ``add@0.1``."""
+    return f"{stage}@{factor:.3g}"
+
+
+def stage_with(stage: str, factor: float) -> str:
+    """As :func:`stage_at`, but at the beta itself the stage's own name."""
+    return stage if factor == 1 else stage_at(stage, factor)
+
+
+def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
+    """Confusion matrices of CIFAR-10, normalised per true class: [seeds, true class, taken for]."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "confusion")]
+    seeds = sorted(chosen["seed"].unique())
+    parts = np.zeros((len(seeds), len(CLASSES), len(CLASSES)))
+    places = [
+        [values.index(value) for value in column]
+        for values, column in (
+            (seeds, chosen["seed"]),
+            (list(CLASSES), chosen["task"]),
+            (list(range(len(CLASSES))), chosen["bin"]),
+        )
+    ]
+    parts[tuple(places)] = chosen["value"]
+    return parts
+
+
+def removed_classes(results: pd.DataFrame, factor: float = 1.0) -> list[str]:
+    """The classes that results have a stage without, at a multiple of beta."""
+    stages = set(results["stage"])
+    return [name for name in CLASSES if stage_with(name, factor) in stages]
+
+
+def true_positive_drops(results: pd.DataFrame, factor: float = 1.0) -> np.ndarray:
+    """[seeds, removed class, class]: by how much each class's true-positive rate falls below the reference's."""
+    whole = np.diagonal(confusions(results, stage_with("full", factor)), axis1=1, axis2=2)
+    stages = [stage_with(name, factor) for name in removed_classes(results, factor)]
+    return np.stack([whole - np.diagonal(confusions(results, stage), axis1=1, axis2=2) for stage in stages], 1)
+
+
+def own_and_others(results: pd.DataFrame, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """[seeds, removed class] each: its own drop, and how far the other classes' rates change on average, either way."""
+    drops = true_positive_drops(results, factor)
+    own = np.stack([drops[:, i, CLASSES.index(c)] for i, c in enumerate(removed_classes(results, factor))], 1)
+    return own, (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
+
+
+def others_move(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
+    """How far true-positive rates of the classes that stay move, either way: mean over classes, by seed."""
+    _, others = own_and_others(results, factor)
+    return pd.Series(others.mean(1), sorted(results["seed"].unique()))
+
+
+def between_references(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
+    """How far true-positive rates move from one reference mask to the next, either way: mean over classes, by seed."""
+    first, second = (confusions(results, stage_with(stage, factor)) for stage in ("full", "again"))
+    moved = np.abs(np.diagonal(second - first, axis1=1, axis2=2)).mean(1)
+    return pd.Series(moved, sorted(results["seed"].unique()))
+
+
+def still_recognised(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
+    """The part of a class's images that is recognised without the weights of the class: mean over classes, by seed."""
+    names = {name: CLASSES.index(name) for name in removed_classes(results, factor)}
+    return pd.DataFrame(
+        {name: confusions(results, stage_with(name, factor))[:, i, i] for name, i in names.items()}
+    ).mean(axis=1)
+
+
+def task_number(task: str) -> int:
+    """``task-3`` -> 3."""
+    return int(task.removeprefix("task-"))
+
+
+def tasks_learned(results: pd.DataFrame) -> list[str]:
+    """The tasks of permuted MNIST, in the order of learning."""
+    return sorted({stage for stage in results["stage"] if stage.startswith("task-")}, key=task_number)
+
+
+def factors(results: pd.DataFrame) -> list[float]:
+    """The multiples of beta in a sweep's results, from the smallest on."""
+    return sorted({float(stage.split("@")[1]) for stage in results["stage"].unique() if "@" in stage})
+
+
+def task_accuracy(results: pd.DataFrame, stage: str) -> pd.Series:
+    """How often addition and multiplication are right under a stage's mask, the mean of both, by seed."""
+    return sum((outcome(results, stage, task) for task in TASKS), start=0.0) / len(TASKS)
+
+
+def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
+    """The total sharing of addition by seed, from the smallest network to the largest (Figure 9).
+
+    The largest is that of the sweep at its middle beta, else that of addition and multiplication.
+    """
+    stages = {"sweep-large": stage_at("add", 1.0)}
+    return {
+        size: by_layer(results[name], stages.get(name, "add"), "sharing")["total"]
+        for size, name in networks_by_capacity(results).items()
+    }
+
+
+def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """Find which experiment has the network of a size: size -> its name, of those that have results."""
+    there = [name for name, frame in results.items() if not frame.empty]
+    names = {size: f"capacity-{size}" for size in ("tiny", "small", "medium") if f"capacity-{size}" in there}
+    largest = [name for name in ("sweep-large", "addmul-fnn") if name in there]
+    return names | ({"large": largest[0]} if largest else {})
+
+
+def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """How many weights have which mask probability: seeds in rows, BINS from 0 to 1 in columns."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "probability")]
+    counts = chosen.pivot(index="seed", columns="bin", values="value")
+    return counts.reindex(columns=range(BINS)).fillna(0)
+
+
+def certain(results: pd.DataFrame, stage: str) -> pd.Series:
+    """The proportion of a stage's mask probabilities that are below 0.1 or above 0.9, by seed."""
+    counts = probabilities(results, stage)
+    ends = counts.iloc[:, : BINS // 10].sum(axis=1) + counts.iloc[:, -BINS // 10 :].sum(axis=1)
+    return ends / counts.sum(axis=1)
+
+
+def still_shrinking(results: pd.DataFrame, stage: str) -> pd.Series:
+    """The proportion of the kept weights that a stage's last quarter of training removed, by seed."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "curve kept")]
+    curves = chosen.pivot(index="seed", columns="step", values="value")
+    before = curves.loc[:, curves.columns <= 0.75 * curves.columns.max()].iloc[:, -1]
+    return 1 - curves.iloc[:, -1] / before
+
+
+def spread(values: pd.DataFrame) -> pd.DataFrame:
+    """Seeds in rows -> mean and unbiased standard deviation of every column; nan for one seed."""
+    return pd.DataFrame({"mean": values.mean(skipna=False), "deviation": values.std(ddof=1, skipna=False)})
+
+
+def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
+    """``12.3 ± 0.4``, or the mean alone where there is no deviation."""
+    if pd.isna(mean):
+        return "not available"
+    return f"{mean:,.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:,.{digits}f}")
+
+
+def number(values: pd.Series, unit: str = "%") -> str:
+    """Mean and unbiased standard deviation over seeds, e.g. ``98.2 ± 0.3%``.
+
+    Args:
+        values: a measurement by seed.
+        unit: "%" or "points" (of proportions), "x" (a ratio).
+    """
+    factor, digits, suffix = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x")}[unit]
+    values = factor * values
+    text = plus_minus(values.mean(skipna=False), values.std(ddof=1), digits)
+    return text if text == "not available" else text + suffix

@@ -1,0 +1,63 @@
+"""Where a result comes from: what is written down beside every run."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modules_lib.support.device import device
+from modules_lib.support.folders import ROOT
+from modules_lib.support.precision import native_bfloat16
+
+PACKAGES = ("modules_lib", "reproduction")  # what decides a result
+
+
+def provenance(code: list[dict[str, Any]], started: str, seconds: float) -> dict[str, Any]:
+    """Library, commit, software, hardware, start (UTC), and seconds that one thread took for all parts of the run.
+
+    Args:
+        code: what :func:`commit` gave when each part was begun; several commits are named with commas.
+    """
+    commits = sorted({part["commit"] for part in code if part["commit"]})
+    made_by = {"commit": ", ".join(commits) or None, "dirty": any(part["dirty"] for part in code) if commits else None}
+    timing = {"started": started, "seconds": round(seconds, 1)}
+    return {"library": version("modules_lib"), **made_by, **provenance_of_machine(), **timing}
+
+
+def provenance_of_machine() -> dict[str, Any]:
+    """Software and hardware, as far as they decide a result or a time."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(device()),
+        "hardware": torch.cuda.get_device_name() if device().type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "native_bfloat16": native_bfloat16(),  # what precision "auto" goes by
+    }
+
+
+def commit() -> dict[str, Any]:
+    """The git commit of the checkout, and whether anything in its packages was changed; None outside of git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", *PACKAGES))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def processor() -> str:
+    """The processor's name, with what decides its speed here."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        name = next(
+            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
+        )
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"

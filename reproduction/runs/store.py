@@ -1,0 +1,300 @@
+"""The run store: a run is one experiment at one config and seed, and is made once.
+
+``runs/<experiment>/<hash of the config>/seed-<n>/`` holds
+
+- ``config.json``        what decides the result
+- ``provenance.json``    library version, commit, torch, device, start, wall time
+- ``metrics.jsonl``      tidy measurements, one a line
+- ``weights.safetensors``, ``masks/<stage>.safetensors``
+- ``checksums.json``     whose files these are, and the SHA-256 of each
+
+It appears whole, by one rename. While a run is made its checkpoints are in ``seed-<n>.partial/``, and a lock keeps
+two processes from making it at once. Where the last attempt failed, ``seed-<n>.failed`` says why. ``results/``
+(:mod:`reproduction.runs.published`) has the same layout without weights, and with the masks that the book draws alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from modules_lib.masking.masks import Masks
+from modules_lib.support.device import device
+from modules_lib.support.folders import folder
+from modules_lib.training.checkpoints import Checkpoint, cannot_write
+
+if TYPE_CHECKING:
+    from reproduction.experiments.config import Config
+
+NOT_A_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+TEXT_FILES = ("config.json", "provenance.json", "metrics.jsonl")
+
+
+def runs_folder() -> Path:
+    """Where runs are kept: the environment variable MODULES_RUNS, else ``runs/`` beside the library."""
+    return folder("runs")
+
+
+def check_writable() -> None:
+    """Find out before hours of training whether their result can be stored.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        runs_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=runs_folder()):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"Runs cannot be stored in {runs_folder()} ({error.strerror}); make it writable, or name another folder in "
+            "the environment variable MODULES_RUNS."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder. A file that is not as it was stored is refused with a ValueError."""
+
+    folder: Path
+
+    @property
+    def seed(self) -> int:
+        return int(self.folder.name.removeprefix("seed-"))
+
+    @property
+    def experiment(self) -> str:
+        return self.folder.parent.parent.name
+
+    @property
+    def name(self) -> str:
+        """Experiment, hash of the config and seed, as in the folder's path."""
+        return "/".join(self.folder.parts[-3:])
+
+    def config(self) -> dict[str, Any]:
+        return json.loads(self._text("config.json"))
+
+    def provenance(self) -> dict[str, Any]:
+        return json.loads(self._text("provenance.json"))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
+
+    def masks(self, stage: str) -> Masks:
+        return Masks.load(self.checked(f"masks/{stage}.safetensors"))
+
+    def load_weights(self, model: nn.Module) -> nn.Module:
+        """Put the trained weights into a model of the run's architecture; returns it in evaluation mode."""
+        path = self.checked("weights.safetensors")
+        try:
+            load_model(model, path)
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds the weights of another architecture than the model's.") from error
+        return model.to(device()).eval()
+
+    def damage(self) -> list[str]:
+        """What is wrong with each damaged file, in a few words; an empty list where all is well."""
+        try:
+            names = list(self._checksums())
+        except ValueError as error:
+            return [str(error)]
+        problems = []
+        for name in names:
+            try:
+                self.checked(name)
+            except ValueError as error:
+                problems.append(str(error))
+        return problems
+
+    def _text(self, name: str) -> str:
+        return self.checked(name).read_text(encoding="utf8")
+
+    def checked(self, name: str) -> Path:
+        """The path of a file that is as it was stored; a ValueError if it is not."""
+        path = self.folder / name
+        try:
+            digest = _digest(path)
+        except NOT_A_FILE as error:
+            raise self._damaged(path, error.strerror) from error
+        if self._checksums().get(name) != digest:
+            raise self._damaged(path, "its content is not what was stored")
+        return path
+
+    def _checksums(self) -> dict[str, str]:
+        path = self.folder / "checksums.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf8"))
+            name, files = stored["run"], dict(stored["sha256"])
+            if files.pop("checksums.json") != _digest_of_digests(name, files):
+                raise ValueError
+        except NOT_A_FILE as error:
+            raise self._damaged(path, error.strerror) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._damaged(path, "its content is not what was stored") from error
+        if name != self.name or not set(TEXT_FILES) <= set(files):
+            raise self._damaged(path, f"it belongs to {name}")
+        return files
+
+    def _damaged(self, path: Path, reason: str | None) -> ValueError:
+        return ValueError(f"{path} is damaged ({reason}); move {self.folder} away and run it again.")
+
+
+def folder_of(config: Config, seed: int) -> Path:
+    return runs_folder() / config.experiment / config.hash() / f"seed-{seed}"
+
+
+def find(config: Config, seed: int) -> Run | None:
+    """The finished run of this config and seed, if there is one. An empty folder is none."""
+    folder = folder_of(config, seed)
+    return Run(folder) if folder.is_dir() and any(folder.iterdir()) else None
+
+
+def set_aside_if_damaged(config: Config, seed: int) -> None:
+    """Check every file of a finished run; one that is damaged is named and moved aside, to be made again."""
+    with lock(config, seed):
+        run = find(config, seed)
+        problems = run.damage() if run else []
+        if run and problems:
+            aside = run.folder.with_name(f"{run.folder.name}.damaged-{uuid.uuid4().hex[:8]}")
+            run.folder.rename(aside)
+            warnings.warn(f"{problems[0]} It was moved to {aside} and is made again.", stacklevel=2)
+
+
+def lock(config: Config, seed: int) -> FileLock:
+    """What a process holds while it makes a run; others wait for it."""
+    folder = folder_of(config, seed)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
+
+
+def checkpoint(config: Config, seed: int, loop: str) -> Checkpoint:
+    """Where a training loop of an unfinished run keeps its state."""
+    folder = folder_of(config, seed)
+    return Checkpoint(folder.with_name(f"{folder.name}.partial"), loop, {"run": Run(folder).name})
+
+
+def failure(config: Config, seed: int) -> str:
+    """Why this run could not be made the last time, in a sentence; empty if that is not known."""
+    path = _failure_file(config, seed)
+    return path.read_text(encoding="utf8").strip() if path.exists() else ""
+
+
+def record_failure(config: Config, seed: int, reason: str) -> None:
+    """Keep beside an unfinished run why it could not be made, for :func:`failure`; the next attempt removes it."""
+    with contextlib.suppress(OSError):  # a full disk is reason enough, and may be the reason
+        _failure_file(config, seed).write_text(reason + "\n", encoding="utf8")
+
+
+def forget_failure(config: Config, seed: int) -> None:
+    """Remove what :func:`record_failure` kept, if it did."""
+    _failure_file(config, seed).unlink(missing_ok=True)
+
+
+def _failure_file(config: Config, seed: int) -> Path:
+    return folder_of(config, seed).with_suffix(".failed")
+
+
+def save(
+    config: Config,
+    seed: int,
+    model: nn.Module,
+    masks: dict[str, Masks],
+    metrics: Iterable[dict[str, Any]],
+    provenance: dict[str, Any],
+) -> Run:
+    """Store a finished run, and drop its checkpoints and the reason of an earlier failure.
+
+    The folder appears whole or not at all; one that is there stays.
+
+    Raises:
+        RuntimeError: it cannot be written, as on a full disk.
+    """
+    target = folder_of(config, seed)
+    staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        (staging / "masks").mkdir(parents=True)
+        (staging / "config.json").write_text(config.to_json() + "\n", encoding="utf8")
+        (staging / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf8")
+        lines = [json.dumps(_without_nan(row), separators=(",", ":")) for row in metrics]
+        (staging / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
+        save_model(model, str(staging / "weights.safetensors"))
+        for stage, mask in masks.items():
+            mask.save(staging / "masks" / f"{stage}.safetensors", model)
+        seal(staging, Run(target).name)
+        _flush(staging, *staging.rglob("*"))
+        if find(config, seed) is None:
+            staging.rename(target)  # which may be there if it is empty
+            _flush(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(target.with_name(f"{target.name}.partial"), ignore_errors=True)
+    forget_failure(config, seed)
+    return Run(target)
+
+
+def _flush(*paths: Path) -> None:
+    """Have files and folders on the disk, before the checkpoints that could make them again are dropped."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def seal(folder: Path, name: str) -> None:
+    """Write the checksums of all files in a folder, as those of the run with this name."""
+    digests = {}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "checksums.json"]
+    for path in sorted(files):
+        digests[path.relative_to(folder).as_posix()] = _digest(path)
+    digests["checksums.json"] = _digest_of_digests(name, digests)
+    content = json.dumps({"run": name, "sha256": digests}, indent=1)
+    (folder / "checksums.json").write_text(content + "\n", encoding="utf8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_digests(name: str, digests: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([name, digests], sort_keys=True).encode()).hexdigest()
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no nan: a measurement that is not available is null."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def stored(folder: Path, place: str = "*/*") -> list[Run]:
+    """Find the finished runs below ``runs/`` or ``results/``, ordered by experiment, config and seed.
+
+    Args:
+        folder: of the runs.
+        place: only those there, as ``EXPERIMENT/HASH``.
+    """
+    found = [Run(path) for path in folder.glob(f"{place}/seed-*") if re.fullmatch(r"seed-\d+", path.name)]
+    return sorted(found, key=lambda run: (run.experiment, run.folder.parent.name, run.seed))

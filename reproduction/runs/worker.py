@@ -1,0 +1,78 @@
+"""A process that makes parts of runs for :func:`reproduction.runs.execute.execute`: beginning, work, end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import torch
+
+from modules_lib.masking.masks import Masks
+from modules_lib.support.memory import keep_freed_memory
+from modules_lib.training.progress import Progress
+from reproduction.experiments.config import Config
+from reproduction.runs.make import finish, keep
+
+SECONDS_BETWEEN_REPORTS = 0.25
+
+_worker: dict[str, Any] = {}  # what a worker process has from its parent
+
+
+def begin_worker(stop: Any, reports: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then sets `stop`
+    signal.signal(signal.SIGTERM, _end_worker)  # as a cluster ends what has had its time
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    _worker.update(stop=stop, reports=reports, progress=None)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent is gone, after a checkpoint; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+    while True:
+        _end_worker()
+        time.sleep(SECONDS_BETWEEN_REPORTS)
+
+
+def _end_worker(*_: Any) -> None:
+    if _worker["progress"] is None:
+        os._exit(0)
+    _worker["progress"].stopping = True
+
+
+def work(config: Config, seed: int, part: str) -> None:
+    """In a worker process: make one part of a run, from the checkpoints of those before it."""
+    last = 0.0
+    progress = Progress()
+    keep(progress, config, seed)
+
+    def tick(loop: str, steps: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
+            last = time.monotonic()
+            _worker["reports"].put((config, seed, loop, steps))
+            progress.stopping = progress.stopping or _worker["stop"].is_set()
+
+    progress.tick = tick
+    _worker["progress"] = progress
+    try:
+        if part == "all":
+            finish(config, seed, progress)
+            return
+        model, _ = config.train(seed, progress)
+        if part != "weights":
+            made: dict[str, Masks] = {}
+            for stage in (*config.needs(part), part):
+                made[stage], _ = config.find_masks(model, seed, stage, progress, made)
+    except KeyboardInterrupt:
+        if not _worker["stop"].is_set():
+            os._exit(1)  # not the parent's wish: it is to hear of it, if it is still there
+    finally:
+        _worker["progress"] = None

@@ -1,0 +1,124 @@
+"""Tables of the landing page and the page on reproducibility: computed from results, commands that do what they say."""
+
+import re
+import shlex
+
+import pytest
+import yaml
+
+from reproduction import __main__ as command_line
+from reproduction.claims import CLAIMS, verdicts
+from reproduction.claims.paper import PASSAGES
+from reproduction.experiments import CHAPTERS, preset, published_preset, read_config
+from reproduction.pages import citation
+from reproduction.pages import provenance_tables as published
+from reproduction.pages.chapters import ROOT, chapters, run_time, times
+from reproduction.pages.claims_table import ClaimsTable
+from reproduction.pages.commands import run_command, verdict_commands
+from reproduction.runs import published as results
+from reproduction.runs.store import stored
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """A command -> the configs and seeds that it would run."""
+
+    def typed(command):
+        words = shlex.split(command)
+        assert words[:3] == ["python", "-m", "reproduction"]
+        asked = []
+        monkeypatch.setattr(command_line, "execute", lambda configs, seeds, jobs: asked.append((configs, seeds)) or [])
+        monkeypatch.setattr("sys.argv", words[2:])
+        command_line.main()
+        [(configs, seeds)] = asked
+        return configs, seeds
+
+    return typed
+
+
+def test_every_published_run_has_a_command_that_makes_it(typed):
+    made = set()
+    for command in published.all_commands().splitlines():
+        [config], seeds = typed(command)
+        made |= {(config.experiment, config.hash(), seed) for seed in seeds}
+    assert made == {(run.experiment, run.folder.parent.name, run.seed) for run in stored(results.results_folder())}
+
+
+def test_a_claims_commands_make_the_runs_it_was_judged_from(typed):
+    for verdict in [*verdicts("laptop"), *verdicts("paper")]:
+        asked = {config.experiment: (config.hash(), seeds) for [config], seeds in map(typed, verdict_commands(verdict))}
+        assert asked == {
+            name: (published_preset(name, verdict.scale).hash(), seeds) for name, seeds in verdict.runs.items()
+        }
+        assert bool(asked) == bool(verdict.statements)
+
+
+def test_any_seeds_and_settings_can_be_asked_for(typed):
+    config = preset("cifar10", "smoke", removed=("cat",), beta=2e-4)
+    command = run_command(config, [2, 0])
+    assert command == "python -m reproduction run cifar10 --scale smoke --seed 0 2 --beta 0.0002 --removed cat"
+    assert typed(command) == ([config], [0, 2])
+
+
+def test_the_table_of_claims_has_every_claim_with_numbers_and_a_place():
+    assert set(PASSAGES) == {claim.id for claim in CLAIMS}
+    text = ClaimsTable(verdicts("laptop"), verdicts("paper")).text()
+    assert [int(number) for number in re.findall(r"^ ?(\d+)  ", text, re.M)] == list(range(1, 22))
+    assert "statements hold, 5 seeds, laptop scale" in text and "statements are met, 1 seed, paper scale" in text
+    html = ClaimsTable(verdicts("laptop"), verdicts("paper")).html()
+    assert html.count('<tr class="claim"') == len(CLAIMS) and html.count("<details>") > 20
+
+
+def test_a_scale_without_results_is_left_out():
+    assert "paper scale" not in ClaimsTable(verdicts("laptop"), verdicts("smoke")).html()
+    assert "not run" in ClaimsTable(verdicts("smoke"), verdicts("smoke")).html()
+
+
+def test_chapters_come_from_the_table_of_contents():
+    found = {chapter.name: chapter for chapter in chapters()}
+    toc = [entry["file"].removeprefix("book/") for entry in yaml.safe_load((ROOT / "_toc.yml").read_text())["chapters"]]
+    assert list(found) == [name for name in toc if name not in ("api", "peers")] and set(CHAPTERS) <= set(found)
+    assert found["scan"].title == "Systematic generalisation on SCAN"
+    assert found["method"].opening.endswith("?")
+    table = times().data
+    assert all(f"[{chapter.title}]({name}.ipynb)" in table for name, chapter in found.items())
+
+
+def test_a_chapters_time_is_that_of_its_published_runs_or_their_part_of_it():
+    seconds = [run.provenance()["seconds"] for run in results.runs_of(preset("scan"))]
+    assert run_time("scan").seconds == pytest.approx(sum(seconds) / len(seconds)) and not run_time("scan").scaled
+    part = preset("cifar10").work() / published_preset("cifar10").work()
+    seconds = [run.provenance()["seconds"] for run in results.runs_of(published_preset("cifar10"))]
+    assert run_time("cifar10").scaled and run_time("cifar10").seconds == pytest.approx(sum(seconds) / 3 * part)
+    assert 0 < part < 0.5
+
+
+def test_a_chapter_whose_runs_are_not_published_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_RESULTS", str(tmp_path))
+    assert run_time("scan") is None
+    assert times().data.count("not measured") == len(CHAPTERS)
+
+
+def test_all_runs_are_counted_with_their_time():
+    runs = stored(results.results_folder())
+    hours = sum(run.provenance()["seconds"] for run in runs) / 3600
+    table = published.all_runs().data
+    assert f"| {len(runs)} runs | | **{hours:.1f}** |" in table
+    configs = {run.folder.parent for run in runs}
+    assert table.count("\n") == len(configs) + 2
+    assert all(read_config(run.config()).hash() == run.folder.parent.name for run in runs)
+
+
+def test_the_environment_names_what_runs_were_made_with():
+    table = published.environment().data
+    for run in stored(results.results_folder()):
+        assert run.provenance()["torch"] in table and run.provenance()["hardware"] in table
+    assert "| made with changes that no commit has | no |" in table
+
+
+def test_bibtex_says_what_the_citation_file_says():
+    about = yaml.safe_load(citation.citation_file())
+    entries = citation.bibtex()
+    assert entries.count("@") == 2 and entries.count("{") == entries.count("}")
+    assert about["version"] in entries and about["preferred-citation"]["title"] in entries
+    assert "Csordás, Róbert and van Steenkiste, Sjoerd and Schmidhuber, Jürgen" in entries
