@@ -12,12 +12,13 @@ from modules_lib.analysis.chance import (
 from modules_lib.analysis.compare import by_layer, common, evaluate, exclusive, iou, sharing, sharing_matrix
 from modules_lib.masking.mask_files import fingerprint
 from modules_lib.masking.masked_model import MaskedModel, weights_only
-from modules_lib.masking.masks import Masks, TaskMasks
+from modules_lib.masking.masks import Masks
 from modules_lib.masking.samplers import GumbelSigmoid, HardConcrete, Sampler, StraightThrough
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.training.alpha_search import Choice, choose_alpha
 from modules_lib.training.find import find_masks
 from modules_lib.training.loops import train_masks, train_weights
+from modules_lib.training.task_masks import TaskMasks
 
 __all__ = [
     "ChanceTest",

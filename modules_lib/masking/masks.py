@@ -1,19 +1,15 @@
-"""Masks: which weights of a network are kept, as named boolean tensors, of one task or of several."""
+"""Masks: which weights of a network are kept, as named boolean tensors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from modules_lib.masking import mask_files as maskfiles
-
-if TYPE_CHECKING:
-    from modules_lib.training.alpha_search import Choice
 
 
 class Masks(Mapping[str, Tensor]):
@@ -117,29 +113,6 @@ class Masks(Mapping[str, Tensor]):
             )
         [tensors] = tasks.values()
         return cls(tensors)
-
-
-class TaskMasks(dict[str, Masks]):
-    """The masks of several tasks of one model, by name, as :func:`~modules_lib.training.find.find_masks` returns them.
-
-    Attributes:
-        alpha: the penalty on each logit that they were trained with, if known.
-        choice: what alpha was chosen from, where it was chosen by the rule.
-    """
-
-    def __init__(self, masks: Mapping[str, Masks], alpha: float | None = None, choice: Choice | None = None):
-        super().__init__(masks)
-        self.alpha, self.choice = alpha, choice
-
-    def save(self, path: str | Path, model: nn.Module | None = None) -> None:
-        """Write all masks into one file, as :meth:`Masks.save` writes one."""
-        maskfiles.write(path, self, model, self.alpha)
-
-    @classmethod
-    def load(cls, path: str | Path, model: nn.Module | None = None) -> TaskMasks:
-        """Read what :meth:`save` wrote; refuses what :meth:`Masks.load` refuses."""
-        tasks, alpha = maskfiles.read(path, model)
-        return cls({task: Masks(tensors) for task, tensors in tasks.items()}, alpha)
 
 
 def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -9,12 +9,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from modules_lib.masking.masked_model import MaskedModel, Where
-from modules_lib.masking.masks import TaskMasks
 from modules_lib.masking.samplers import Sampler
 from modules_lib.support.checks import check_number
 from modules_lib.support.trees import batch_size, map_tensors
 from modules_lib.training.alpha_search import Accuracy, Choice, choose_alpha
 from modules_lib.training.loops import Batch, Loss, mask_steps, worth_compiling
+from modules_lib.training.task_masks import TaskMasks
 
 # A function of the step, or anything that gives (inputs, targets) one after another, again and again: a DataLoader, a
 # list. A tuple or list of inputs is given to the model as several arguments, a dict as named ones.

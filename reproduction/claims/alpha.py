@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from reproduction.claims.statement import Statement
+from reproduction.experiments.names import SAMPLED, stage_at
 from reproduction.runs.measures import (
     DOUBLE,
     NETWORKS,
     PAIRS,
-    SAMPLED,
     SPLITS,
     TASKS,
     by_layer,
@@ -18,7 +18,6 @@ from reproduction.runs.measures import (
     factors,
     outcome,
     sharing_by_capacity,
-    stage_at,
     task_accuracy,
 )
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from modules_lib.datasets.images import CLASSES
 from reproduction.claims.statement import Statement
+from reproduction.experiments.names import stage_with
 from reproduction.runs.measures import (
     between_references,
     by_layer,
@@ -14,7 +15,6 @@ from reproduction.runs.measures import (
     others_move,
     own_and_others,
     removed_classes,
-    stage_with,
     true_positive_drops,
 )
 

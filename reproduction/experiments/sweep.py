@@ -18,7 +18,7 @@ from modules_lib.training.progress import Progress, Rows
 from reproduction.experiments.addmul import STAGES, AddMul
 from reproduction.experiments.capacity import SHORTER, resized
 from reproduction.experiments.config import Config
-from reproduction.runs.measures import stage_at
+from reproduction.experiments.names import stage_at
 
 FACTORS = (0.1, 0.178, 0.316, 0.562, 1.0, 1.78, 3.16, 5.62, 10.0)  # two decades in equal ratios
 SIZES = {  # laptop, paper (its "medium" and "big"); both solve the task with room to spare

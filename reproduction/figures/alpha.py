@@ -25,11 +25,11 @@ from modules_lib.analysis.theme import (
     style,
 )
 from reproduction.experiments import preset
+from reproduction.experiments.names import BINS, stage_at
 from reproduction.figures.addmul import OUTCOMES, confusion
 from reproduction.figures.bars import PUBLISHED, RUN, bar_or_diamond, error_bars, one_legend_entry_each
 from reproduction.figures.names import Results
 from reproduction.runs.measures import (
-    BINS,
     TASKS,
     by_layer,
     factors,
@@ -39,7 +39,6 @@ from reproduction.runs.measures import (
     probabilities,
     sharing_by_capacity,
     spread,
-    stage_at,
     task_accuracy,
 )
 

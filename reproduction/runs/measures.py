@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 
 from modules_lib.datasets.images import CLASSES
+from reproduction.experiments.names import BINS, stage_at, stage_with
 
 NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 TASKS = {"add": "addition", "mul": "multiplication"}
 DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
 PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
 SPLITS = {"simple": "simple", "add-jump": "add jump", "length": "length", "add-turn-left": "add turn left"}
-SAMPLED = "full, sampled"  # the stage of masks that are drawn from the full task's probabilities
-BINS = 500  # of the histogram of mask probabilities (Figure 6)
 
 
 def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
@@ -55,16 +54,6 @@ def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
         for name in (stage, "any split")
     )
     return 1 - kept / needed
-
-
-def stage_at(stage: str, factor: float) -> str:
-    """The name of a sweep's stage at one multiple of beta, as in tables: ``add@0.1``."""
-    return f"{stage}@{factor:.3g}"
-
-
-def stage_with(stage: str, factor: float) -> str:
-    """As :func:`stage_at`, but at the beta itself the stage's own name."""
-    return stage if factor == 1 else stage_at(stage, factor)
 
 
 def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:

@@ -9,8 +9,9 @@ import pytest
 from reproduction.__main__ import claims as print_claims
 from reproduction.claims import CLAIMS, Claim, Statement, judge, verdicts
 from reproduction.claims.statement import bounds
+from reproduction.experiments.names import SAMPLED
 from reproduction.pages.claims_table import ORDER
-from reproduction.runs.measures import SAMPLED, SPLITS, number
+from reproduction.runs.measures import SPLITS, number
 
 LAYERS = ["input", "hidden 1", "hidden 2", "output", "total"]
 HISTOGRAM = {("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))}

@@ -13,7 +13,7 @@ from modules_lib.training.progress import Progress
 from reproduction.experiments import EXPERIMENTS, preset, scale_of
 from reproduction.experiments.addmul import AddMul
 from reproduction.experiments.config import SCALES, default_scale
-from reproduction.runs.measures import SAMPLED
+from reproduction.experiments.names import SAMPLED
 
 
 @pytest.mark.parametrize("beta", [-1e-4, math.nan, math.inf, "1e-4", "much", True, [1e-4]])

@@ -10,10 +10,10 @@ import torch
 
 from reproduction.experiments import preset
 from reproduction.experiments.addmul import AddMul
+from reproduction.experiments.names import SAMPLED
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
 from reproduction.runs.execute import execute
-from reproduction.runs.measures import SAMPLED
 
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4)
 
