@@ -14,7 +14,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 
 FLAGS = "-std=c++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -shared -fPIC"
 THREADS = "" if sys.platform == "darwin" else "-fopenmp"  # Apple's compiler has none
@@ -37,7 +36,7 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
     command += LINKED
     version = hashlib.sha256(repr((source.read_text(), command, torch.__version__)).encode()).hexdigest()[:16]
     try:
-        path = user_cache_path("modules_lib", ensure_exists=True) / f"{source.stem}-{version}.so"
+        path = _cache() / f"{source.stem}-{version}.so"
         if not path.exists():
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
                 made = Path(folder, path.name)
@@ -52,3 +51,10 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
+
+
+def _cache() -> Path:
+    """The folder for compiled files, beside what torch itself keeps in the user's cache."""
+    folder = Path(torch.hub.get_dir()).with_name("modules_lib")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
