@@ -55,7 +55,7 @@ test-cluster: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
-	$(BIN)/python -m mypy modules_lib reproduction
+	$(BIN)/python -m mypy modules_lib reproduction tools benchmarks _ext
 	$(BIN)/python -m pytest tests -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(INSTALLED)

@@ -141,7 +141,7 @@ def plain_steps(case: Case, model: nn.Module, inputs: Tensor, targets: Tensor, l
 
     def steps() -> None:
         for step in range(case.steps):
-            model.teach = step % 2 == 0
+            model.teach = step % 2 == 0  # type: ignore[assignment]  # of an encoder-decoder, no parameter
             plain_step(plain, optimizer, loss, inputs, targets, ALPHA)
 
     return steps

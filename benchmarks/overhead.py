@@ -8,9 +8,11 @@ import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from modules_lib.datasets import arithmetic
 from modules_lib.masking.masked_model import MaskedModel
@@ -28,7 +30,7 @@ def measure(experiment: str, folder: Path) -> tuple[float, float]:
     config = preset(experiment)
     data = arithmetic.Arithmetic.of("add", "mul")
 
-    def steps(loop: Loop | None):
+    def steps(loop: Loop | None) -> tuple[MaskedModel, Iterator[Tensor]]:
         masked = MaskedModel(config.model(), config.samples, precision=config.precision)
         batch = lambda step: data.batch(config.batch, 0, "overhead", step)  # noqa: E731
         return masked, mask_steps(masked, batch, arithmetic.loss, steps=10**9, alpha=config.alpha, loop=loop)

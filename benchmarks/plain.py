@@ -90,7 +90,7 @@ class HardConcreteModel(_WithLogits):
     def kept(self) -> Tensor:
         """The expected number of weights that are not zero, which the penalty is on."""
         shift = self.beta * math.log(-self.low / self.high)
-        return sum(torch.sigmoid(logits - shift).sum() for logits in self.logits)
+        return torch.stack([torch.sigmoid(logits - shift).sum() for logits in self.logits]).sum()
 
 
 def hard_concrete_step(
@@ -184,8 +184,8 @@ class CellEncoderDecoder(nn.Module):
             _, after = self.encoder(embedded[:, step], states)
             going = words[:, step, None] >= 0
             states = [
-                tuple(torch.where(going, new, old) for new, old in zip(one, other, strict=True))
-                for one, other in zip(after, states, strict=True)
+                (torch.where(going, h, old_h), torch.where(going, c, old_c))
+                for (h, c), (old_h, old_c) in zip(after, states, strict=True)
             ]
         scores, token = [], torch.full_like(answers[:, 0], self.end)
         for step in range(answers.shape[1]):

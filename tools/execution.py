@@ -50,7 +50,7 @@ def check_parameters(names: list[str], given: dict) -> None:
 
 def replace_value(code: str, old: ast.expr, new: str) -> str:
     lines = code.encode().splitlines(keepends=True)  # syntax trees count bytes
-    first, last = old.lineno - 1, old.end_lineno - 1
+    first, last = old.lineno - 1, (old.end_lineno or old.lineno) - 1
     lines[first : last + 1] = [lines[first][: old.col_offset] + new.encode() + lines[last][old.end_col_offset :]]
     return b"".join(lines).decode()
 
@@ -65,7 +65,7 @@ def fold_parameters(nb: NotebookNode) -> None:
         return
     own = next(cell for cell in nb.cells if "parameters" in tags(cell))
     for name, used in assignments(injected.source).items():
-        new = ast.get_source_segment(injected.source, used)
+        new = ast.get_source_segment(injected.source, used) or ast.unparse(used)
         own.source = replace_value(own.source, assignments(own.source)[name], new)
     nb.cells.remove(injected)
 

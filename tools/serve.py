@@ -10,6 +10,7 @@ import secrets
 import sys
 from mimetypes import guess_type
 from pathlib import Path
+from typing import Any
 
 import zmq
 from jupyter_server.base.handlers import JupyterHandler
@@ -58,7 +59,7 @@ class FileHandler(JupyterHandler, web.StaticFileHandler):
     """The other files of the book, as they are."""
 
     @web.authenticated
-    async def get(self, path: str, include_body: bool = True) -> None:
+    async def get(self, path: str, include_body: bool = True) -> None:  # type: ignore[override]
         await web.StaticFileHandler.get(self, path, include_body)
 
 
@@ -79,7 +80,7 @@ class LiveHandler(JupyterHandler):
 class BookServer(ServerApp):
     """A Jupyter server that is only for the book: the user's own settings could open it to others."""
 
-    def load_config_file(self, suppress_errors: bool = True) -> None:
+    def load_config_file(self, *_: Any, **__: Any) -> None:
         pass
 
 
