@@ -14,7 +14,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help read book html lab serve chapters test test-cluster bench format clean
+.PHONY: help read book html lab serve chapters test quick test-cluster bench format clean
 
 help:
 	@echo "make read        the book from the published results, without training, in two minutes"
@@ -23,6 +23,7 @@ help:
 	@echo "make lab         open the chapters in JupyterLab"
 	@echo "make serve       the rendered book with a Live button: change and run the code of a page in your browser"
 	@echo "make test        formatting, types, and all tests"
+	@echo "make quick       the tests of the library alone"
 	@echo "make test-cluster  the grid of runs on a real Slurm of two nodes, here (root; Debian's slurm-wlm and munge)"
 	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
@@ -57,6 +58,9 @@ test: $(INSTALLED)
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy modules_lib reproduction tools benchmarks _ext
 	$(BIN)/python -m pytest tests -n 4 --dist loadfile --no-loadscope-reorder
+
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest tests/library -n 4 --dist loadfile -q
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.bench $(if $(JSON),--json)
