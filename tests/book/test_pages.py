@@ -14,7 +14,7 @@ PAGES = ["index", "search", "genindex", *all_pages()]
 PHONE = 390
 # what a reader sees of a figure, without the control that was used
 DRAWN = """gd => [gd.querySelector('.plot-container .main-svg').innerHTML,
-                  ...[...gd.querySelectorAll('.infolayer :is(.gtitle, .xtitle)')].map(title => title.textContent)].join()"""
+    ...[...gd.querySelectorAll('.infolayer :is(.gtitle, .xtitle)')].map(title => title.textContent)].join()"""
 
 
 def controls(page):
