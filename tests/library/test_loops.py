@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from modules_lib import MaskedModel, train_masks, train_weights
+from modules_lib.training.loops import worth_compiling
 
 
 def test_training_finds_the_weights_that_a_subtask_needs():
@@ -75,3 +76,9 @@ def test_an_alpha_that_is_no_number_of_at_least_zero_is_refused_before_training(
 
     with pytest.raises(ValueError, match="alpha is .*; it must be a number of at least 0"):
         train_masks(MaskedModel(nn.Linear(3, 2)), batch, nn.functional.mse_loss, steps=1, alpha=alpha)
+
+
+def test_compiling_pays_for_many_steps_or_many_samples():
+    small, large = nn.Linear(10, 10), nn.Linear(1000, 1000)
+    assert [worth_compiling(steps, small, 4) for steps in (1, 499, 500)] == [False, False, True]
+    assert [worth_compiling(steps, large, 4) for steps in (10, 249, 250)] == [False, False, True]

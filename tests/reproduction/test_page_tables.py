@@ -6,12 +6,14 @@ import shlex
 import pytest
 import yaml
 
+from modules_lib.models.paper_networks import CNN
 from reproduction import __main__ as command_line
 from reproduction.claims import CLAIMS, verdicts
 from reproduction.claims.paper import PASSAGES
 from reproduction.experiments import CHAPTERS, preset, published_preset, read_config
 from reproduction.pages import citation
 from reproduction.pages import provenance_tables as published
+from reproduction.pages.architecture import cnn_table
 from reproduction.pages.chapters import ROOT, chapters, run_time, times
 from reproduction.pages.claims_table import ClaimsTable
 from reproduction.pages.commands import run_command, verdict_commands
@@ -122,3 +124,17 @@ def test_bibtex_says_what_the_citation_file_says():
     assert entries.count("@") == 2 and entries.count("{") == entries.count("}")
     assert about["version"] in entries and about["preferred-citation"]["title"] in entries
     assert "Csordás, Róbert and van Steenkiste, Sjoerd and Schmidhuber, Jürgen" in entries
+
+
+def test_table_1_has_the_layers_of_the_paper():
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in cnn_table(CNN()).data.splitlines()[2:]]
+    channels = [(row[1], row[2], row[3], row[7]) for row in lines if row[1] in ("convolution", "linear")]
+    assert channels == [
+        ("convolution", "3", "32", "-"),
+        ("convolution", "32", "64", "-"),
+        ("convolution", "64", "128", "0.25"),
+        ("convolution", "128", "256", "0.5"),
+        ("linear", "256", "10", "-"),
+    ]
+    assert [row[1] for row in lines].count("maximum pooling") == 3 and lines[-2][1] == "spatial average"
+    assert {(row[4], row[5]) for row in lines if row[1] == "convolution"} == {("3 x 3", "1 x 1")}
