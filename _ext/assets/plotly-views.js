@@ -34,8 +34,9 @@
   follow();
   addEventListener("hashchange", follow);
   document.addEventListener("figure-drawn", ({ target }) => {
-    const group = target.closest(".views");
-    if (group) show(group, viewOf(group));
+    const part = target.closest("[data-view]");
+    const caption = part && captionOf(part);
+    if (caption) caption.hidden = part.hidden;
   });
 
   /* What the reader looks at stays where it is, though figures above become higher or lower. */

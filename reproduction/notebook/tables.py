@@ -89,7 +89,12 @@ def _earlier(experiment: str) -> dict[str, Any]:
 
 def paper_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     """Name -> published results at the paper's sizes and steps, of those experiments that were run there."""
-    results = {name: published(published_preset(experiment, "paper")) for name, experiment in experiments.items()}
+    return published_results(experiments, "paper")
+
+
+def published_results(experiments: Mapping[str, str], scale: str) -> dict[str, pd.DataFrame]:
+    """Name -> published results at a scale, of those experiments that have any."""
+    results = {name: published(published_preset(experiment, scale)) for name, experiment in experiments.items()}
     return {name: frame for name, frame in results.items() if not frame.empty}
 
 

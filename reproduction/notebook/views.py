@@ -18,7 +18,8 @@ from reproduction.experiments.config import Config
 from reproduction.figures import captions
 from reproduction.figures.names import Results
 from reproduction.notebook.display import bundles
-from reproduction.runs.published import published, runs_of
+from reproduction.notebook.tables import published_results
+from reproduction.runs.published import runs_of
 from reproduction.runs.store import Run
 
 SEEDS = 3  # that every result of the paper's sizes must have for them to be shown first
@@ -48,12 +49,12 @@ class Views:
             run: name in figures -> its measurements, as far as they are there.
         """
         views: dict[str, tuple[Results, Results]] = {
-            PAPER: (_published(experiments, "paper"), {}),
-            LAPTOP: (_published(experiments, "laptop"), {}),
+            PAPER: (published_results(experiments, "paper"), {}),
+            LAPTOP: (published_results(experiments, "laptop"), {}),
         }
         own = {name: run[name] for name in experiments if name in run}
         if own:
-            views[RUN] = (_published(experiments, scale), own)
+            views[RUN] = (published_results(experiments, scale), own)
         return cls({view: results for view, results in views.items() if any(results)})
 
     @property
@@ -142,8 +143,3 @@ def _buttons(views: Sequence[str], first: str) -> str:
 def _part(view: str, html: str, shown: bool) -> str:
     """What belongs to one view of a figure."""
     return f'<div data-view="{view}"{"" if shown else " hidden"}>{html}</div>'
-
-
-def _published(experiments: Mapping[str, str], scale: str) -> Results:
-    found = {name: published(published_preset(experiment, scale)) for name, experiment in experiments.items()}
-    return {name: frame for name, frame in found.items() if not frame.empty}

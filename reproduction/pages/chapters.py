@@ -11,10 +11,10 @@ import yaml
 from IPython.display import Markdown
 
 from modules_lib.analysis.theme import count
+from modules_lib.support.folders import ROOT
 from reproduction.experiments import CHAPTERS
 from reproduction.runs.listing import Time, run_time
 
-ROOT = Path(__file__).resolve().parents[2]  # of the repository, of which the book is a part
 END_OF_SENTENCE = re.compile(r"(?<=[.?!:])\s")
 
 
