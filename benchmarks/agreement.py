@@ -21,7 +21,7 @@ from modules_lib.masking.masks import Masks
 from modules_lib.support import rng as noise
 from modules_lib.support.memory import keep_freed_memory
 from reproduction.experiments import preset
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs.execute import execute
 from reproduction.runs.provenance import commit, provenance_of_machine
 from reproduction.runs.published import results_folder

@@ -16,13 +16,13 @@ import torch
 
 from reproduction.experiments import published_preset
 from reproduction.experiments.cifar import LeaveOneOut
-from reproduction.experiments.config import Config
 from reproduction.experiments.random_controls import DRAWS, of_classes, of_operations
+from reproduction.protocol.config import Config
 from reproduction.runs.execute import execute
 from reproduction.runs.provenance import commit, provenance_of_machine
 from reproduction.runs.published import published, results_folder
 
-EXPERIMENTS = ("addmul-fnn", "addmul-lstm", "cifar10")
+CONTROLLED = ("addmul-fnn", "addmul-lstm", "cifar10")
 
 
 def controls(config: Config, seed: int, draws: int) -> list[dict[str, object]]:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS, help="random masks for each number (%(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="runs at once (%(default)s)")
     args = parser.parse_args()
-    configs = {name: published_preset(name) for name in EXPERIMENTS}
+    configs = {name: published_preset(name) for name in CONTROLLED}
     jobs = [
         (config, seed, args.draws) for config in configs.values() for seed in sorted(set(published(config)["seed"]))
     ]

@@ -13,19 +13,16 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.ordinary import ordinary_step, timed
 from modules_lib.datasets import arithmetic
-from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.support.precision import product_type
-from modules_lib.training.loops import mask_steps
 from reproduction.experiments import preset
 from reproduction.experiments.addmul import STAGES, AddMul
-from reproduction.experiments.config import SCALES
+from reproduction.protocol.scales import SCALES
 from reproduction.runs import store as runs
 from reproduction.runs.provenance import provenance_of_machine
 from reproduction.runs.published import results_folder
@@ -41,8 +38,8 @@ def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
     the proportion of weights that still take part at its end. Compiling is not counted the first time, but when it is
     done anew for the first weights that leave."""
     model, data = run.load_weights(config.model()), config.data(stage)
-    how: dict[str, Any] = {"precision": config.precision, "sampler": config.sampler, "fuse": True}
-    masked = MaskedModel(model, config.samples, start=config.start, seed=run.seed, stage=stage, **how)
+    training = config.mask_training(run.seed)
+    masked = training.masked(model, stage)
 
     def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         return data.batch(config.batch, run.seed, stage, "data", step)
@@ -50,9 +47,7 @@ def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
     own: Callable[[], object] = ordinary_step(
         copy.deepcopy(model), product_type(config.precision), lambda: batch(0), arithmetic.loss
     )
-    steps = mask_steps(
-        masked, batch, arithmetic.loss, steps=config.mask_steps, alpha=config.alpha, lr=config.mask_lr, clip=config.clip
-    )
+    steps = training.of(masked, batch, arithmetic.loss, config.alpha)
     weights, made, rows = len(masked.logits), 1, []
     own()
     next(steps)  # compiles

@@ -18,6 +18,7 @@ from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.training.alpha_search import Choice, choose_alpha
 from modules_lib.training.find import find_masks
 from modules_lib.training.loops import train_masks, train_weights
+from modules_lib.training.mask_training import MaskTraining
 from modules_lib.training.task_masks import TaskMasks
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Choice",
     "GumbelSigmoid",
     "HardConcrete",
+    "MaskTraining",
     "MaskedModel",
     "Masks",
     "Sampler",

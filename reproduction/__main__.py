@@ -17,7 +17,7 @@ import tyro
 from modules_lib.support.checks import check_count
 from reproduction import claims as claims_module
 from reproduction.experiments import EXPERIMENTS, preset
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs import listing, tables
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
@@ -30,8 +30,8 @@ def _options() -> list[tuple[str, Any, Any]]:
     """Every setting of any experiment as a dataclass field that is None unless it is given."""
     types: dict[str, Any] = {}
     said: dict[str, dict[str, str]] = {}  # setting -> a description of it -> the first family of experiments with it
-    for experiment, scales in EXPERIMENTS.items():
-        config = type(scales["paper"])
+    for experiment, entry in EXPERIMENTS.items():
+        config = type(entry.presets["paper"])
         types = typing.get_type_hints(config) | types
         for name, description in _described(config).items():
             said.setdefault(name, {}).setdefault(description, experiment.split("-")[0])

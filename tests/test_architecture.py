@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 # From the ground up; rooms in one tuple stand side by side and do not see one another.
 LIBRARY = ("support", "models", ("datasets", "masking"), "training", "analysis")
-REPRODUCTION = ("experiments", "runs", "claims", "figures", "notebook", "pages")
+REPRODUCTION = ("protocol", "experiments", "runs", "claims", "figures", "notebook", "pages")
 FLOORS = [
     *((f"modules_lib.{room}" for room in ([rooms] if isinstance(rooms, str) else rooms)) for rooms in LIBRARY),
     ["modules_lib"],  # the public names
@@ -20,7 +20,7 @@ FLOORS = [
     ["reproduction"],  # the command line
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(map(list, FLOORS)) for room in rooms}
-MOST_FILES, MOST_LINES = 15, 330
+MOST_FILES, MOST_LINES = 12, 325
 
 
 def files():

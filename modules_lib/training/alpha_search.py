@@ -11,17 +11,17 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Unpack
 
 import pandas as pd
 from torch import nn
 from tqdm.auto import tqdm
 
-from modules_lib.masking.masked_model import MaskedModel, Where
 from modules_lib.masking.masks import Masks
-from modules_lib.masking.samplers import Sampler
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.support.checks import check_count, check_number
-from modules_lib.training.loops import Batch, Loss, mask_steps, worth_compiling
+from modules_lib.training.loops import Batch, Loss
+from modules_lib.training.mask_training import MaskTraining, Settings
 
 Accuracy = Callable[[nn.Module], float]  # of a model on the full task
 LOOKS = 10  # at a mask while it is trained
@@ -58,16 +58,10 @@ def choose_alpha(
     factor: float = math.sqrt(10),
     limit: float = 1e-3,
     refinements: int = 2,
-    steps: int = 2000,
-    lr: float = 1e-2,
-    clip: float = 1.0,
-    samples: int = 4,
-    where: Where | None = None,
-    seed: int = 0,
-    precision: str = "float32",
-    sampler: str | type[Sampler] = "gumbel-sigmoid",
+    training: MaskTraining | None = None,
     patience: int | None = 3,
     progress: bool = True,
+    **settings: Unpack[Settings],
 ) -> Choice:
     """Choose alpha for a trained model by the paper's rule. Its weights are used as they are,
     once and for all alphas; it is left in evaluation mode.
@@ -85,15 +79,19 @@ def choose_alpha(
         limit: the search ends there if nothing has failed.
         refinements: how many times the gap between the last that held and the first that failed is halved, on the
             logarithmic scale.
-        steps, lr, clip, samples, where, seed, precision, sampler: of mask training.
+        training: how masks are trained, for each alpha; by default as always, but for 2000 steps.
         patience: how many times; None trains every mask to its end.
         progress: show a bar for each alpha.
+        settings: those of :class:`~modules_lib.training.mask_training.MaskTraining`, by keyword, where they differ from
+            ``training``.
 
     Raises:
         ValueError: a setting is not allowed, or the mask fails at the first alpha already.
+        TypeError: there is no such setting.
     """
+    training = (training or MaskTraining(steps=2000)).changed(settings)
+    steps = training.steps
     check_number("tolerance", tolerance, "0.01")
-    check_count("steps", steps)
     if patience is not None:
         check_count("patience", patience)
     reference = accuracy(model.eval())
@@ -102,19 +100,10 @@ def choose_alpha(
     details: list[dict[str, float]] = []
 
     def tried(alpha: float) -> float:
-        masked = MaskedModel(
-            model,
-            samples,
-            where,
-            seed=seed,
-            stage=f"alpha {alpha:g}",
-            precision=precision,
-            sampler=sampler,
-            fuse=worth_compiling(steps, model, samples),
-        )
-        training = mask_steps(masked, batch, loss, steps=steps, alpha=alpha, lr=lr, clip=clip)
+        masked = training.masked(model, f"alpha {alpha:g}")
+        losses = training.of(masked, batch, loss, alpha)
         failures, value = 0, -math.inf
-        bar = tqdm(training, f"alpha {alpha:.2g}", total=steps, unit="step", leave=False, disable=not progress)
+        bar = tqdm(losses, f"alpha {alpha:.2g}", total=steps, unit="step", leave=False, disable=not progress)
         for step, _ in enumerate(bar, 1):
             if step % max(1, steps // LOOKS) == 0 or step == steps:
                 before, value = value, accuracy(subnetwork(model, masked.masks()))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 from tqdm.auto import tqdm
 
-from modules_lib.masking.masked_model import MaskedModel, Where
-from modules_lib.masking.samplers import Sampler
 from modules_lib.support.checks import check_number
 from modules_lib.support.trees import batch_size, map_tensors
 from modules_lib.training.alpha_search import Accuracy, Choice, choose_alpha
-from modules_lib.training.loops import Batch, Loss, mask_steps, worth_compiling
+from modules_lib.training.loops import Batch, Loss
+from modules_lib.training.mask_training import MaskTraining, Settings
 from modules_lib.training.task_masks import TaskMasks
 
 # A function of the step, or anything that gives (inputs, targets) one after another, again and again: a DataLoader, a
@@ -31,15 +30,9 @@ def find_masks(
     tolerance: float | None = None,
     accuracy: Accuracy | None = None,
     full: str = "full",
-    steps: int = 5000,
-    lr: float = 1e-2,
-    clip: float = 1.0,
-    samples: int = 4,
-    where: Where | None = None,
-    seed: int = 0,
-    precision: str = "float32",
-    sampler: str | type[Sampler] = "gumbel-sigmoid",
+    training: MaskTraining | None = None,
     progress: bool = True,
+    **settings: Unpack[Settings],
 ) -> TaskMasks:
     """Find the weights that each task needs (section 2). The model is used as it is, and left in evaluation mode.
 
@@ -55,14 +48,11 @@ def find_masks(
         tolerance: how much accuracy a mask of the full task may cost.
         accuracy: model -> accuracy on the full task, in [0, 1]; for ``tolerance``.
         full: which of the tasks is the full one; for ``tolerance``.
-        steps, lr, clip: of mask training with Adam, for each task.
-        samples: K, mask samples a batch; batch sizes must be divisible by it.
-        where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and
-            embeddings that are plain parameters, are masked.
-        seed: of the mask noise. Another one gives other masks; :func:`~modules_lib.analysis.chance.stability` tells
-            how far they agree. The order of a DataLoader is its own.
-        precision, sampler: see :class:`~modules_lib.masking.masked_model.MaskedModel`.
+        training: how masks are trained, for each task.
         progress: show a bar for each task.
+        settings: those of :class:`~modules_lib.training.mask_training.MaskTraining`, by keyword, where they differ from
+            ``training``: ``steps``, ``lr``, ``clip``, ``samples``, ``where``, ``seed``, ``precision``, ``sampler`` and
+            others.
 
     Returns:
         the masks by task, and the alpha that they were trained with.
@@ -70,19 +60,18 @@ def find_masks(
     Raises:
         ValueError: a setting is not allowed, not exactly one of alpha, beta and tolerance is given, a task's batches
             are none or end too soon, beta is given where their sizes differ, or a loss is not finite.
+        TypeError: there is no such setting.
     """
+    training = (training or MaskTraining()).changed(settings)
     if not tasks:
         raise ValueError("There is no task to find masks for; give at least one name with its batches.")
     if sum(given is not None for given in (alpha, beta, tolerance)) != 1:
         raise ValueError("Give exactly one of alpha, beta (batch size * alpha) and tolerance (which chooses alpha).")
     device = next(model.parameters()).device
     batch = {name: as_function(name, batches, device) for name, batches in tasks.items()}
-    settings: dict[str, Any] = {"samples": samples, "where": where, "seed": seed, "precision": precision}
-    settings["sampler"] = sampler
-    training: dict[str, Any] = {"steps": steps, "lr": lr, "clip": clip}
     choice = None
     if tolerance is not None:
-        choice = _chosen(model, batch, full, loss, accuracy, tolerance, settings | training, progress)
+        choice = _chosen(model, batch, full, loss, accuracy, tolerance, training, progress)
         alpha = choice.alpha
     elif beta is not None:
         first = {name: function(0) for name, function in batch.items()}
@@ -92,9 +81,9 @@ def find_masks(
     found = {full: choice.masks} if choice else {}
     for name in tasks:
         if name not in found:
-            masked = MaskedModel(model, stage=name, fuse=worth_compiling(steps, model, samples), **settings)
-            losses = mask_steps(masked, batch[name], loss, alpha=alpha, **training)
-            for _ in tqdm(losses, name, total=steps, unit="step", leave=False, disable=not progress):
+            masked = training.masked(model, name)
+            losses = training.of(masked, batch[name], loss, alpha)
+            for _ in tqdm(losses, name, total=training.steps, unit="step", leave=False, disable=not progress):
                 pass
             found[name] = masked.masks()
     return TaskMasks({name: found[name] for name in tasks}, alpha, choice)
@@ -122,7 +111,7 @@ def _chosen(
     loss: Loss,
     accuracy: Accuracy | None,
     tolerance: float,
-    settings: dict[str, Any],
+    training: MaskTraining,
     progress: bool,
 ) -> Choice:
     if full not in batch:
@@ -132,7 +121,7 @@ def _chosen(
         )
     if accuracy is None:
         raise ValueError("To choose alpha, accuracy is needed: a function of a model, its accuracy on the full task.")
-    return choose_alpha(model, batch[full], loss, accuracy, tolerance=tolerance, progress=progress, **settings)
+    return choose_alpha(model, batch[full], loss, accuracy, tolerance=tolerance, training=training, progress=progress)
 
 
 def as_function(name: str, batches: Batches, device: Any = None) -> Batch:

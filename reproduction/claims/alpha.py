@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from reproduction.claims.statement import Statement
-from reproduction.experiments.names import SAMPLED, stage_at
+from reproduction.protocol.stage import SAMPLED, stage_at
 from reproduction.runs.measures import (
     DOUBLE,
     NETWORKS,
-    PAIRS,
-    SPLITS,
+    PAIR_NAMES,
+    SPLIT_NAMES,
     TASKS,
     by_layer,
     certain,
@@ -24,12 +24,10 @@ from reproduction.runs.measures import (
 COSTS, STEADY = 0.05, 0.15  # of accuracy, that a full-task mask may cost; of sharing, that may change
 SAFE = 0.02  # of accuracy, by which sampled and thresholded masks may differ
 NEAR = 3.2  # a factor of beta
-# At the paper's scale the largest network is that of addition and multiplication, whose training is the same there.
-CAPACITY = ("capacity-small", "capacity-medium", "sweep-large|addmul-fnn")
-EXPERIMENTS = {
+LEARNED = {  # experiment -> what a figure calls it, and what is asked of its full-task mask
     **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
-    **{f"double-{network}": (f"+/+, {name}", PAIRS) for network, name in DOUBLE.items()},
-    "scan": ("SCAN", SPLITS),
+    **{f"double-{network}": (f"+/+, {name}", PAIR_NAMES) for network, name in DOUBLE.items()},
+    "scan": ("SCAN", SPLIT_NAMES),
     "cifar10": ("CIFAR-10", {"images": "held-out images"}),
 }
 
@@ -39,7 +37,7 @@ def probabilities_are_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Stat
     statements = []
     for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
         ends = certain(results[experiment], "full")
-        name = EXPERIMENTS[experiment][0]
+        name = LEARNED[experiment][0]
         text = f"{name}: probabilities below 0.1 or above 0.9, at least 90% of all"
         statements.append(Statement(text, ends, ends - 0.9))
     return statements
@@ -50,7 +48,7 @@ def thresholding_is_safe(results: dict[str, pd.DataFrame]) -> list[Statement]:
     statements = []
     for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
         frame = results[experiment]
-        name, tasks = EXPERIMENTS[experiment]
+        name, tasks = LEARNED[experiment]
         for task, called in tasks.items() if SAMPLED in set(frame["stage"]) else ():
             apart = outcome(frame, "full", task) - outcome(frame, SAMPLED, task)
             text = f"{name}, {called}: thresholded minus sampled full-task masks, within {SAFE * 100:.0f} points"
@@ -96,7 +94,7 @@ def sharing_falls_with_capacity(results: dict[str, pd.DataFrame]) -> list[Statem
 def full_mask_keeps_accuracy(results: dict[str, pd.DataFrame]) -> list[Statement]:
     """Of the experiments that have results."""
     statements = []
-    for experiment, (name, tasks) in EXPERIMENTS.items():
+    for experiment, (name, tasks) in LEARNED.items():
         frame = results.get(experiment, pd.DataFrame())
         for task, called in tasks.items() if len(frame) else ():
             lost = outcome(frame, "unmasked", task) - outcome(frame, "full", task)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from modules_lib.datasets.images import CLASSES
 from reproduction.claims.statement import Statement
-from reproduction.experiments.names import stage_with
+from reproduction.protocol.stage import stage_with
 from reproduction.runs.measures import (
     between_references,
     by_layer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from reproduction.claims.statement import Statement
-from reproduction.runs.measures import DOUBLE, PAIRS, by_layer, outcome, pairs_mean
+from reproduction.runs.measures import DOUBLE, PAIR_NAMES, by_layer, outcome, pairs_mean
 
 OTHER = {"pair-1": "pair-2", "pair-2": "pair-1"}
 LOW, SLIGHTLY, SAME = 0.25, 0.10, 0.10
@@ -29,7 +29,7 @@ def pairs_share_little(results: dict[str, pd.DataFrame]) -> list[Statement]:
         for mask, pair in OTHER.items():
             lost = outcome(frame, "unmasked", pair) - outcome(frame, f"not {mask}", pair)
             most = f"at most {SLIGHTLY * 100:.0f} points"
-            text = f"{name}: without the weights of {PAIRS[mask]}, {PAIRS[pair]} loses slightly, {most}"
+            text = f"{name}: without the weights of {PAIR_NAMES[mask]}, {PAIR_NAMES[pair]} loses slightly, {most}"
             statements.append(Statement(text, lost, SLIGHTLY - lost, "points"))
     return statements
 
@@ -53,6 +53,6 @@ def lstm_variants_agree(results: dict[str, pd.DataFrame]) -> list[Statement]:
     statements = [Statement(text, shared, SAME - shared.abs(), "points")]
     for mask, pair in OTHER.items():
         gap = outcome(apart, f"not {mask}", pair) - outcome(together, f"not {mask}", pair)
-        text = f"accuracy on {PAIRS[pair]} without {PAIRS[mask]}, {near}"
+        text = f"accuracy on {PAIR_NAMES[pair]} without {PAIR_NAMES[mask]}, {near}"
         statements.append(Statement(text, gap, SAME - gap.abs(), "points"))
     return statements

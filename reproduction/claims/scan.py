@@ -6,7 +6,7 @@ import pandas as pd
 
 from modules_lib.datasets.scan import token_name
 from reproduction.claims.statement import Statement
-from reproduction.runs.measures import SPLITS, outcome, removed_for_token
+from reproduction.runs.measures import SPLIT_NAMES, outcome, removed_for_token
 
 MUCH, LITTLE = 0.20, 0.10  # of exact matches, lost
 MOST = 0.5
@@ -19,7 +19,7 @@ def some_splits_lose_much(results: dict[str, pd.DataFrame]) -> list[Statement]:
     for name, much in {"length": True, "add-jump": True, "add-turn-left": False, "simple": False}.items():
         lost = outcome(results["scan"], "full", name) - outcome(results["scan"], name, name)
         said = f"more than {MUCH * 100:.0f} points" if much else f"at most {LITTLE * 100:.0f} points"
-        text = f"the mask of the {SPLITS[name]} split loses {said} on its test set against the full-task mask"
+        text = f"the mask of the {SPLIT_NAMES[name]} split loses {said} on its test set against the full-task mask"
         statements.append(Statement(text, lost, lost - MUCH if much else LITTLE - lost, "points"))
     return statements
 

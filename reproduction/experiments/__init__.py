@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modules_lib.datasets.images import CLASSES
@@ -11,56 +11,73 @@ from reproduction.experiments.addmul import AddMul
 from reproduction.experiments.capacity import Capacity
 from reproduction.experiments.cifar import RELEASED, LeaveOneOut
 from reproduction.experiments.compare_samplers import Samplers
-from reproduction.experiments.config import SCALES, Config
 from reproduction.experiments.double import Double
 from reproduction.experiments.permuted import VARIANTS, PermutedMNIST
 from reproduction.experiments.scan import Splits
 from reproduction.experiments.sweep import FACTORS, Sweep
+from reproduction.protocol.config import Config
+from reproduction.protocol.scales import SCALES
 
-EXPERIMENTS: dict[str, dict[str, Config]] = {
-    "addmul-fnn": AddMul.presets("fnn"),
-    "addmul-lstm": AddMul.presets("lstm"),
-    "double-fnn": Double.presets("fnn"),
-    "double-lstm": Double.presets("lstm"),
-    "double-lstm-apart": Double.presets("lstm-apart"),
-    "sweep-small": Sweep.presets("small"),
-    "sweep-large": Sweep.presets("large"),
-    "capacity-tiny": Capacity.presets("tiny"),
-    "capacity-small": Capacity.presets("small"),
-    "capacity-medium": Capacity.presets("medium"),
-    "scan": Splits.presets(),
-    "cifar10": LeaveOneOut.presets(),
-    **{f"permuted-{variant}": PermutedMNIST.presets(variant) for variant in VARIANTS},
-    "samplers": Samplers.all_presets(),
-}
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that the project knows of an experiment but its config: an entry of EXPERIMENTS is what adds one.
+
+    Attributes:
+        presets: scale -> its config.
+        chapter: the page of the book that shows its runs.
+        claims: the numbers of the paper's claims that are judged by its results (:mod:`reproduction.claims`).
+        published: scale -> the settings in which published runs differ from the preset: they have more of something.
+        earlier: whether the published runs at the paper's scale were made before the released code decided where the
+            paper is silent; no longer once there are runs of the present protocol.
+    """
+
+    presets: dict[str, Config]
+    chapter: str
+    claims: tuple[int, ...] = ()
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    earlier: bool = False
+
+    def published_changes(self, scale: str) -> dict[str, Any]:
+        """The settings in which the published runs of a scale differ from its preset."""
+        before = self.presets[scale].before() if self.earlier and scale == "paper" else {}
+        return before | self.published.get(scale, {})
+
+
+def _entries() -> dict[str, Experiment]:
+    both, alone, more = (1, 2, 5, 12, 16, 20), (6, 12, 16, 20, 21), {"laptop": {"factors": FACTORS}}
+    cifar = {"laptop": {"removed": CLASSES, "factors": (1.0, RELEASED)}}
+    return {
+        "addmul-fnn": Experiment(AddMul.presets("fnn"), "addmul", (*both, 3), earlier=True),
+        "addmul-lstm": Experiment(AddMul.presets("lstm"), "addmul", (*both, 4, 6), earlier=True),
+        "double-fnn": Experiment(Double.presets("fnn"), "double", alone, earlier=True),
+        "double-lstm": Experiment(Double.presets("lstm"), "double", (*alone, 7), earlier=True),
+        "double-lstm-apart": Experiment(Double.presets("lstm-apart"), "double", (7, 16, 21), earlier=True),
+        "sweep-small": Experiment(Sweep.presets("small"), "alpha", (13,), more),
+        "sweep-large": Experiment(Sweep.presets("large"), "alpha", (13, 14), more),
+        "capacity-tiny": Experiment(Capacity.presets("tiny"), "alpha", earlier=True),
+        "capacity-small": Experiment(Capacity.presets("small"), "alpha", (14,), earlier=True),
+        "capacity-medium": Experiment(Capacity.presets("medium"), "alpha", (14,), earlier=True),
+        "scan": Experiment(Splits.presets(), "scan", (8, 9, 16), earlier=True),
+        "cifar10": Experiment(LeaveOneOut.presets(), "cifar10", (10, 11, 16, 19), cifar, earlier=True),
+        **{
+            f"permuted-{variant}": Experiment(
+                PermutedMNIST.presets(variant),
+                "permuted",
+                (15, 17, 18) if variant == "equal" else (17,),
+                {"laptop": {"tasks": 10}},
+            )
+            for variant in VARIANTS
+        },
+        "samplers": Experiment(Samplers.all_presets(), "own", published={"laptop": {"repeats": 2}}),
+    }
+
+
+EXPERIMENTS = _entries()
 # Chapter -> the experiments whose runs it shows.
 CHAPTERS = {
-    "addmul": ("addmul-fnn", "addmul-lstm"),
-    "double": ("double-fnn", "double-lstm", "double-lstm-apart"),
-    "alpha": ("sweep-small", "sweep-large", "capacity-tiny", "capacity-small", "capacity-medium"),
-    "scan": ("scan",),
-    "cifar10": ("cifar10",),
-    "permuted": tuple(f"permuted-{variant}" for variant in VARIANTS),
-    "own": ("samplers",),
-}
-
-# Experiments whose published runs at the paper's scale were made before the released code decided where the paper is
-# silent; an experiment leaves this list when it has runs of the present protocol.
-EARLIER = (
-    *("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm", "double-lstm-apart"),
-    *("capacity-tiny", "capacity-small", "capacity-medium", "scan", "cifar10"),
-)
-# How published runs differ from the preset of their scale: at laptop scale they have more of something.
-PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {},
-    "laptop": {
-        "sweep-small": {"factors": FACTORS},
-        "sweep-large": {"factors": FACTORS},
-        "cifar10": {"removed": CLASSES, "factors": (1.0, RELEASED)},
-        **{f"permuted-{variant}": {"tasks": 10} for variant in VARIANTS},
-        "samplers": {"repeats": 2},
-    },
-    "paper": {name: type(EXPERIMENTS[name]["paper"]).before() for name in EARLIER},
+    chapter: tuple(name for name, entry in EXPERIMENTS.items() if entry.chapter == chapter)
+    for chapter in dict.fromkeys(entry.chapter for entry in EXPERIMENTS.values())
 }
 
 
@@ -70,8 +87,8 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
     Raises:
         ValueError: there is no such experiment, scale or field, or a value is not allowed.
     """
-    check_choice("experiment", experiment, EXPERIMENTS)
-    config = EXPERIMENTS[experiment][check_choice("scale", scale, SCALES)]
+    entry = EXPERIMENTS[check_choice("experiment", experiment, EXPERIMENTS)]
+    config = entry.presets[check_choice("scale", scale, SCALES)]
     changes = {name: value for name, value in changes.items() if value is not None}
     unknown = sorted(changes.keys() - config.fields().keys())
     if unknown:
@@ -81,7 +98,8 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
 
 def published_preset(experiment: str, scale: str = "laptop") -> Config:
     """The config whose runs are published at a scale: at laptop scale, more than a chapter has the time for."""
-    return preset(experiment, scale, **PUBLISHED[check_choice("scale", scale, SCALES)].get(experiment, {}))
+    entry = EXPERIMENTS[check_choice("experiment", experiment, EXPERIMENTS)]
+    return preset(experiment, scale, **entry.published_changes(check_choice("scale", scale, SCALES)))
 
 
 # Settings that an experiment no longer has, with the only value that it now has: stored runs may name them.
@@ -99,14 +117,14 @@ def read_config(stored: dict[str, Any]) -> Config:
     for name, value in RETIRED.get(experiment, {}).items():
         if settings.get(name) == value:
             del settings[name]
-    kind = type(EXPERIMENTS[check_choice("experiment", experiment, EXPERIMENTS)]["paper"])
+    kind = type(EXPERIMENTS[check_choice("experiment", experiment, EXPERIMENTS)].presets["paper"])
     return preset(experiment, "paper", **(kind.before() | settings))
 
 
 def scale_of(config: Config) -> str:
     """The scale whose preset this config is, or ``"custom"``."""
-    presets = EXPERIMENTS.get(config.experiment, {})
-    return next((scale for scale in SCALES if presets.get(scale) == config), "custom")
+    entry = EXPERIMENTS.get(config.experiment)
+    return next((scale for scale in SCALES if entry and entry.presets[scale] == config), "custom")
 
 
 def nearest_scale(config: Config) -> tuple[str, dict[str, Any]]:
@@ -114,7 +132,7 @@ def nearest_scale(config: Config) -> tuple[str, dict[str, Any]]:
     own = config.fields()
     changes = {
         scale: {name: value for name, value in own.items() if value != preset.fields()[name]}
-        for scale, preset in EXPERIMENTS[config.experiment].items()
+        for scale, preset in EXPERIMENTS[config.experiment].presets.items()
     }
     scale = min(changes, key=lambda scale: len(changes[scale]))
     return scale, changes[scale]

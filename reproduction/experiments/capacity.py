@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from modules_lib.support.checks import check_choice
 from reproduction.experiments.addmul import AddMul
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 
 # size -> hidden units at laptop scale, and at the paper's, whose "small" and "medium" are the paper's own.
 SIZES = {

@@ -23,8 +23,8 @@ from modules_lib.models.paper_networks import CNN
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.device import device
 from modules_lib.training.progress import Progress, Rows
-from reproduction.experiments.config import IMAGES, Config, networks
-from reproduction.experiments.names import stage_with
+from reproduction.protocol.config import IMAGES, Config, networks
+from reproduction.protocol.stage import stage_with
 
 CLASSIFIER = "classifier."
 RELEASED = 3.0  # times the paper's beta, in the released code

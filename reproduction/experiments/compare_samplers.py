@@ -21,12 +21,18 @@ from modules_lib.support.checks import check_choice, check_count
 from modules_lib.training.progress import Progress, Rows
 from reproduction.experiments.addmul import STAGES, AddMul
 from reproduction.experiments.capacity import SHORTER, SIZES
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
+from reproduction.protocol.stage import Stage
 
 
-def stage_of(stage: str, sampler: str, repeat: int = 1) -> str:
-    """The name of a stage with a sampler, as in tables: ``add@hard-concrete``, and ``#2`` after it for a repetition."""
-    return f"{stage}@{sampler}" + (f"#{repeat}" if repeat > 1 else "")
+def stage_of(task: str, sampler: str, repeat: int = 1) -> str:
+    """Name a stage with a sampler: ``add@hard-concrete``, and ``add@hard-concrete#2`` for a repetition."""
+    return str(Stage(task, sampler=sampler, repeat=repeat))
+
+
+def stage_between(task: str, first: str, second: str) -> str:
+    """Name what is measured between the masks of two samplers: ``add@gumbel-sigmoid|hard-concrete``."""
+    return stage_of(task, f"{first}|{second}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +91,13 @@ class Samplers(AddMul):
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        asked, sampler = check_choice("stage", stage, self.stages).split("#")[0].split("@")
-        config = replace(self, sampler=sampler)
-        return config._train_masks(model, seed, stage, self.data(asked), arithmetic.loss, progress)
+        asked = Stage.read(check_choice("stage", stage, self.stages))
+        config = replace(self, sampler=asked.sampler)
+        return config._train_masks(model, seed, stage, self.data(asked.task), arithmetic.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Accuracies, counts and sharing of each stage's masks; how far masks of the same and of two samplers agree."""
-        first = {stage: mask for stage, mask in masks.items() if "#" not in stage}
+        first = {stage: mask for stage, mask in masks.items() if Stage.read(stage).repeat == 1}
         return self._outcomes(model, first) + self._counts(first) + self._agreement(masks)
 
     def _agreement(self, masks: dict[str, Masks]) -> Rows:
@@ -102,7 +108,7 @@ class Samplers(AddMul):
                 for sampler in self.samplers
             }
             pairs = {stage_of(task, sampler): found for sampler, found in of.items() if self.repeats > 1}
-            pairs |= {f"{task}@{a}|{b}": [of[a][0], of[b][0]] for a, b in combinations(self.samplers, 2)}
+            pairs |= {stage_between(task, a, b): [of[a][0], of[b][0]] for a, b in combinations(self.samplers, 2)}
             for stage, found in pairs.items():
                 total = stability(found).set_index("layer").loc["total"]
                 rows += [

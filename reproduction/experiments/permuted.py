@@ -23,9 +23,9 @@ from modules_lib.support.checks import check_choice, check_count
 from modules_lib.support.device import device
 from modules_lib.training.loops import worth_compiling
 from modules_lib.training.progress import Progress, Rows
-from reproduction.experiments.config import IMAGES, Config
 from reproduction.experiments.continual_learning import learn, nothing_used
-from reproduction.experiments.network import check_hidden
+from reproduction.protocol.arithmetic_config import check_hidden
+from reproduction.protocol.config import IMAGES, Config
 
 VARIANTS = {"equal": 2.0, "half": 0.0, "quarter": -1.0}  # the first mask logits of free weights; of used ones 2
 ALWAYS = {

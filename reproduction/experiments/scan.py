@@ -18,7 +18,7 @@ from modules_lib.models.first_weights import LSTM_WEIGHTS
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.device import device
 from modules_lib.training.progress import Progress, Rows
-from reproduction.experiments.config import Config, choice, networks
+from reproduction.protocol.config import Config, choice, networks
 
 OUTPUT = "output.weight"
 TOKENS = (*ACTIONS, "end")  # what the output layer writes, row by row

@@ -17,11 +17,11 @@ from modules_lib.support.checks import check_choice, check_number
 from modules_lib.training.progress import Progress, Rows
 from reproduction.experiments.addmul import STAGES, AddMul
 from reproduction.experiments.capacity import SHORTER, resized
-from reproduction.experiments.config import Config
-from reproduction.experiments.names import stage_at
+from reproduction.protocol.config import Config
+from reproduction.protocol.stage import Stage, stage_at
 
 FACTORS = (0.1, 0.178, 0.316, 0.562, 1.0, 1.78, 3.16, 5.62, 10.0)  # two decades in equal ratios
-SIZES = {  # laptop, paper (its "medium" and "big"); both solve the task with room to spare
+HIDDEN = {  # laptop, paper (its "medium" and "big"); both solve the task with room to spare
     "small": ((300, 300, 150), (800, 800, 800, 800)),
     "large": ((400, 400, 200), (2000, 2000, 2000, 2000)),
 }
@@ -43,7 +43,7 @@ class Sweep(AddMul):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("size", self.size, SIZES)
+        check_choice("size", self.size, HIDDEN)
         factors = tuple(self.factors) if isinstance(self.factors, tuple | list) else ()
         if not factors:
             raise ValueError(f"factors is {self.factors!r}; it must list at least one multiple of beta, for example 1.")
@@ -56,7 +56,7 @@ class Sweep(AddMul):
     @classmethod
     def presets(cls, size: str) -> dict[str, Config]:
         few = {"factors": FACTORS[::4]}
-        return resized(cls, size, SIZES[size], smoke=few, laptop=SHORTER | few)
+        return resized(cls, size, HIDDEN[size], smoke=few, laptop=SHORTER | few)
 
     @property
     def experiment(self) -> str:
@@ -79,11 +79,10 @@ class Sweep(AddMul):
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
         """As at one beta, but for curves and histograms, of which there would be too many."""
-        check_choice("stage", stage, self.stages)
-        asked, at = stage.split("@")
-        [factor] = [factor for factor in self.factors if f"{factor:.3g}" == at]
+        asked = Stage.read(check_choice("stage", stage, self.stages))
+        [factor] = [factor for factor in self.factors if stage_at(asked.task, factor) == stage]
         config = replace(self, beta=factor * self.beta)
-        masks, _ = config._train_masks(model, seed, stage, self.data(asked), arithmetic.loss, progress)
+        masks, _ = config._train_masks(model, seed, stage, self.data(asked.task), arithmetic.loss, progress)
         return masks, []
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:

@@ -25,10 +25,10 @@ from modules_lib.analysis.theme import (
     style,
 )
 from reproduction.experiments import preset
-from reproduction.experiments.names import BINS, stage_at
 from reproduction.figures.addmul import OUTCOMES, confusion
 from reproduction.figures.bars import PUBLISHED, RUN, bar_or_diamond, error_bars, one_legend_entry_each
 from reproduction.figures.names import Results
+from reproduction.protocol.stage import BINS, stage_at
 from reproduction.runs.measures import (
     TASKS,
     by_layer,
@@ -42,8 +42,8 @@ from reproduction.runs.measures import (
     task_accuracy,
 )
 
-SIZES = {"small": "small network", "large": "large network"}
-EXPERIMENTS = {
+SWEPT = {"small": "small network", "large": "large network"}
+SHOWN = {
     "addmul-fnn": ("+/× FNN", BLUE),
     "addmul-lstm": ("+/× LSTM", ORANGE),
     "double-fnn": ("+/+ FNN", GREEN),
@@ -62,9 +62,9 @@ def sensitivity(published: Results, run: Results, beta: float, run_beta: float |
         beta: the middle of the published sweep, the paper's choice.
         run_beta: of the run's sweep, if it is another.
     """
-    figure = panels(list(SIZES.values()), vertical_spacing=0.12, shared_xaxes=True)
+    figure = panels(list(SWEPT.values()), vertical_spacing=0.12, shared_xaxes=True)
     sides = [(PUBLISHED, published, beta), (RUN, run, beta if run_beta is None else run_beta)]
-    for row, size in enumerate(SIZES, 1):
+    for row, size in enumerate(SWEPT, 1):
         for kind, results, middle in sides:
             if size in results and not results[size].empty:
                 for name, colour, values in _against_beta(results[size], middle):
@@ -134,9 +134,9 @@ def _over_betas(figure: go.Figure, steps: list[tuple[float, dict, list[int]]], h
 def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
     """Weights "kept" by each stage, or "sharing" of each operation, in per cent by layer, at the slider's beta."""
     stages = {"full": "both operations", **TASKS} if metric == "kept" else TASKS
-    figure = panels(list(SIZES.values()), vertical_spacing=0.2)
+    figure = panels(list(SWEPT.values()), vertical_spacing=0.2)
     over = factors(published["large"])
-    bars = [(row, size, stage) for row, size in enumerate(SIZES, 1) for stage in stages]
+    bars = [(row, size, stage) for row, size in enumerate(SWEPT, 1) for stage in stages]
 
     def bar(size: str, stage: str, factor: float) -> go.Bar:
         frame = published[size]
@@ -229,7 +229,7 @@ def histogram(results: Results) -> go.Figure:
     """
     figure = go.Figure()
     shown: dict[str, list[list[float | None]]] = {"log": [], "linear": []}
-    for name, (label, colour) in EXPERIMENTS.items():
+    for name, (label, colour) in SHOWN.items():
         if name not in results or results[name].empty:
             continue
         counts = probabilities(results[name], "full")
@@ -273,13 +273,12 @@ def shrinking(results: Results, names: dict[str, str]) -> go.Figure:
         for stage in [stage for stage in chosen["stage"].unique() if stage in names]:
             curves = chosen[chosen["stage"] == stage].pivot(index="seed", columns="step", values="value")
             curve = _curve(100 * curves, PUBLISHED, names[stage], COLOURS[stage])
-            curve.meta |= {"experiment": EXPERIMENTS[experiment][0]}
+            curve.meta |= {"experiment": SHOWN[experiment][0]}
             curve.update(visible=experiment == next(iter(results)), hovertemplate="step %{x}: %{customdata} %")
             figure.add_trace(curve)
             owners.append(experiment)
     choices: list[tuple] = [
-        (EXPERIMENTS[experiment][0], {"visible": [owner == experiment for owner in owners]}, {})
-        for experiment in results
+        (SHOWN[experiment][0], {"visible": [owner == experiment for owner in owners]}, {}) for experiment in results
     ]
     figure.update_xaxes(title={"text": "steps of mask training", "standoff": 5}, rangemode="tozero")
     figure.update_yaxes(title="kept [%]", type="log", range=[0, 2.05], tickvals=[1, 2, 5, 10, 20, 50, 100])

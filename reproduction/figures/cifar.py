@@ -24,9 +24,9 @@ from modules_lib.analysis.theme import (
 )
 from modules_lib.datasets.images import CLASSES
 from reproduction.experiments.cifar import RELEASED
-from reproduction.experiments.names import stage_with
 from reproduction.figures.bars import PUBLISHED, bar_or_diamond, both, one_legend_entry_each
 from reproduction.figures.names import Results
+from reproduction.protocol.stage import stage_with
 from reproduction.runs.measures import by_layer, confusions, own_and_others, plus_minus, removed_classes
 
 

@@ -11,25 +11,25 @@ from modules_lib.analysis.theme import COLOURS
 from modules_lib.masking.masks import Masks
 from reproduction.figures import bars
 from reproduction.figures.names import PAIR_MASKS, Results
-from reproduction.runs.measures import DOUBLE, PAIRS
+from reproduction.runs.measures import DOUBLE, PAIR_NAMES
 
 
 def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
     """Figures 3 and 13: accuracy on each pair under every mask and inverted mask, in per cent."""
-    return bars.accuracy_panels(published, run, DOUBLE, PAIRS, PAIR_MASKS)
+    return bars.accuracy_panels(published, run, DOUBLE, PAIR_NAMES, PAIR_MASKS)
 
 
 def sharing_per_layer(published: Results, run: Results) -> go.Figure:
     """Figure 12: the share of each pair's weights that the other uses too, by layer, in per cent."""
-    return bars.sharing(published, run, DOUBLE, PAIRS)
+    return bars.sharing(published, run, DOUBLE, PAIR_NAMES)
 
 
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
     """How many weights each pair keeps, by layer."""
-    return bars.one_legend_entry_each(bars.per_layer(published, run, DOUBLE, PAIRS, bars.KEPT))
+    return bars.one_legend_entry_each(bars.per_layer(published, run, DOUBLE, PAIR_NAMES, bars.KEPT))
 
 
 def pair_map(first: Masks, second: Masks, layers: Mapping[str, str]) -> go.Figure:
     """Map the weights that each pair's mask keeps, in the colours of the pairs; arguments as of ``mask_map``."""
-    one, other = PAIRS
-    return mask_map(first, second, layers, (PAIRS[one], PAIRS[other]), (COLOURS[one], COLOURS[other]))
+    one, other = PAIR_NAMES
+    return mask_map(first, second, layers, (PAIR_NAMES[one], PAIR_NAMES[other]), (COLOURS[one], COLOURS[other]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reproduction.runs.measures import PAIRS
+from reproduction.runs.measures import PAIR_NAMES
 
 MASKS = {
     "unmasked": "none",
@@ -17,8 +17,8 @@ MASKS = {
 PAIR_MASKS = {
     "unmasked": "none",
     "full": "both",
-    **PAIRS,
-    **{f"not {pair}": f"not {name}" for pair, name in PAIRS.items()},
+    **PAIR_NAMES,
+    **{f"not {pair}": f"not {name}" for pair, name in PAIR_NAMES.items()},
 }
 
 Results = dict[str, pd.DataFrame]  # network ("fnn", "lstm") -> table of measurements

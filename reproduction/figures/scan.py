@@ -14,9 +14,9 @@ from modules_lib.masking.masks import Masks
 from reproduction.experiments.scan import OUTPUT, TOKENS
 from reproduction.figures.bars import PUBLISHED, RUN, bar_or_diamond, both, one_legend_entry_each
 from reproduction.figures.names import Results
-from reproduction.runs.measures import SPLITS, by_layer, outcome, plus_minus, removed_for_token, spread
+from reproduction.runs.measures import SPLIT_NAMES, by_layer, outcome, plus_minus, removed_for_token, spread
 
-MASKS = {"full": "full task", **SPLITS}
+MASKS = {"full": "full task", **SPLIT_NAMES}
 KINDS = ("not needed by any split", "kept", "removed")
 KIND_COLOURS = ("#f0f0f0", "#9ecae1", "#08306b")
 
@@ -26,11 +26,11 @@ def accuracy_per_split(published: Results, run: Results) -> go.Figure:
     figure = go.Figure()
     for kind, frame in both("scan", published, run):
         for name, colour, stages in (
-            ("no mask", GREY, dict.fromkeys(SPLITS, "unmasked")),
-            ("full-task mask", GREEN, dict.fromkeys(SPLITS, "full")),
-            ("mask of the split itself", AMBER, {split: split for split in SPLITS}),
+            ("no mask", GREY, dict.fromkeys(SPLIT_NAMES, "unmasked")),
+            ("full-task mask", GREEN, dict.fromkeys(SPLIT_NAMES, "full")),
+            ("mask of the split itself", AMBER, {split: split for split in SPLIT_NAMES}),
         ):
-            values = pd.DataFrame({SPLITS[split]: outcome(frame, stage, split) for split, stage in stages.items()})
+            values = pd.DataFrame({SPLIT_NAMES[split]: outcome(frame, stage, split) for split, stage in stages.items()})
             figure.add_trace(bar_or_diamond(100 * values, kind, name, colour, "% exactly right", 1))
     figure.update_yaxes(title="exactly right [%]", range=[0, 104])
     figure.update_xaxes(title={"text": "test set of the split", "standoff": 5})
@@ -74,7 +74,7 @@ def removed_per_token(published: Results, run: Results) -> go.Figure:
     """Figure 4b in numbers: of each token's output weights that any split needs, the part that each mask removes."""
     figure = go.Figure()
     for kind, frame in both("scan", published, run):
-        for split, name in SPLITS.items():
+        for split, name in SPLIT_NAMES.items():
             values = 100 * removed_for_token(frame, split).rename(columns=token_name)
             figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[split], "% removed", 1))
     figure.update_yaxes(title="removed, of what any split needs [%]", rangemode="tozero")
@@ -106,12 +106,14 @@ def output_map(masks: Mapping[str, Masks], first: str = "add-jump") -> go.Figure
         masks: of a run, by stage.
         first: the split that is shown first; a menu changes it.
     """
-    kept = {split: masks[split][OUTPUT].numpy() for split in SPLITS}  # [tokens, state]
+    kept = {split: masks[split][OUTPUT].numpy() for split in SPLIT_NAMES}  # [tokens, state]
     needed = np.any(list(kept.values()), axis=0)
-    kinds = {split: np.where(needed, 2 - kept[split], 0) for split in SPLITS}
-    share = {split: (kinds[split] == 2).sum(1) / needed.sum(1).clip(min=1) for split in SPLITS}
+    kinds = {split: np.where(needed, 2 - kept[split], 0) for split in SPLIT_NAMES}
+    share = {split: (kinds[split] == 2).sum(1) / needed.sum(1).clip(min=1) for split in SPLIT_NAMES}
     rows = [token_name(token) for token in TOKENS]
-    parts = {split: [f"{row} {part:.0%}" for row, part in zip(rows, share[split], strict=True)] for split in SPLITS}
+    parts = {
+        split: [f"{row} {part:.0%}" for row, part in zip(rows, share[split], strict=True)] for split in SPLIT_NAMES
+    }
     thirds = [[place, colour] for i, colour in enumerate(KIND_COLOURS) for place in (i / 3, (i + 1) / 3)]
     figure = go.Figure(
         go.Heatmap(
@@ -130,12 +132,12 @@ def output_map(masks: Mapping[str, Masks], first: str = "add-jump") -> go.Figure
     for name, colour in zip(KINDS, KIND_COLOURS, strict=True):
         marker = {"symbol": "square", "size": 12, "color": colour, "line": {"width": 1, "color": GREY}}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
-    order = [first, *(split for split in SPLITS if split != first)]
+    order = [first, *(split for split in SPLIT_NAMES if split != first)]
     choices: list[tuple] = []
     for split in order:
         traces = {"z": [kinds[split].tolist()], "customdata": [_words(kinds[split])]}
-        layout = {"yaxis.ticktext": parts[split], "title.text": f"mask: {SPLITS[split]}"}
-        choices.append((SPLITS[split], traces, layout, [0]))
+        layout = {"yaxis.ticktext": parts[split], "title.text": f"mask: {SPLIT_NAMES[split]}"}
+        choices.append((SPLIT_NAMES[split], traces, layout, [0]))
     figure.update_yaxes(autorange="reversed", tickvals=rows, ticktext=parts[first], title="token, part removed")
     figure.update_xaxes(title={"text": "unit of the decoder's last layer", "standoff": 5}, showgrid=False)
     margin = {"l": 130, "r": 20, "t": 90, "b": 60}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from itertools import combinations
 
 import pandas as pd
 import torch
@@ -15,7 +16,7 @@ from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.samplers import SAMPLERS
 from modules_lib.models.paper_networks import FNN
 from modules_lib.training.loops import mask_steps
-from reproduction.experiments.compare_samplers import stage_of
+from reproduction.experiments.compare_samplers import stage_between, stage_of
 from reproduction.experiments.random_controls import ALONE, OTHER, SHARED, UNITS, WITHOUT
 from reproduction.runs.measures import TASKS, by_layer, number, outcome
 from reproduction.runs.published import results_folder
@@ -101,11 +102,9 @@ def _agreement(results: pd.DataFrame, stage: str) -> str:
 
 def between_samplers(results: pd.DataFrame, task: str = "add") -> str:
     """How far the masks of two samplers agree, in a sentence."""
-    said = []
-    for stage in dict.fromkeys(results["stage"]):
-        if stage.startswith(f"{task}@") and "|" in stage:
-            first, second = stage.split("@")[1].split("|")
-            said.append(f"{first} and {second} {_agreement(results, stage)}")
+    there = set(results["stage"])
+    named = {stage_between(task, a, b): f"{a} and {b}" for a, b in combinations(SAMPLERS, 2)}
+    said = [f"{samplers} {_agreement(results, stage)}" for stage, samplers in named.items() if stage in there]
     return f"Between samplers, {TASKS[task]}: {'; '.join(said)}."
 
 

@@ -17,8 +17,8 @@ from IPython.display import display
 from modules_lib.support.checks import check_choice
 from reproduction.claims import verdicts
 from reproduction.experiments import scale_of
-from reproduction.experiments.config import Config
 from reproduction.notebook.tables import VerdictTable
+from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.execute import FailedRunsError, chosen_seeds, execute_each
 from reproduction.runs.published import table

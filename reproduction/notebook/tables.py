@@ -13,7 +13,7 @@ from IPython.display import Markdown, display
 from modules_lib.training.alpha_search import Choice
 from reproduction.claims import Verdict, report, verdicts
 from reproduction.experiments import preset, published_preset
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs.measures import TASKS, number
 from reproduction.runs.published import published, results_folder
 

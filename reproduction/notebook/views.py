@@ -14,11 +14,11 @@ import plotly.graph_objects as go
 from IPython.display import display
 
 from reproduction.experiments import published_preset
-from reproduction.experiments.config import Config
 from reproduction.figures import captions
 from reproduction.figures.names import Results
 from reproduction.notebook.display import bundles
 from reproduction.notebook.tables import published_results
+from reproduction.protocol.config import Config
 from reproduction.runs.published import runs_of
 from reproduction.runs.store import Run
 

@@ -10,7 +10,7 @@ from IPython.display import Markdown
 
 from modules_lib.analysis.theme import count
 from reproduction.experiments import preset
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs.measures import by_layer, number, outcome
 from reproduction.runs.published import published
 

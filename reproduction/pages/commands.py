@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reproduction.claims import Verdict
 from reproduction.experiments import nearest_scale, published_preset
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 
 
 def run_command(config: Config, seeds: Sequence[int]) -> str:

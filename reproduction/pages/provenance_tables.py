@@ -76,7 +76,7 @@ def _settings(run: Run) -> str:
     """The scale's name, or that of the laptop scale as it is published, which a chapter has no time for."""
     config = read_config(run.config())
     if config == published_preset(run.experiment):
-        return "laptop, as published" if config != EXPERIMENTS[run.experiment]["laptop"] else "laptop"
+        return "laptop, as published" if config != EXPERIMENTS[run.experiment].presets["laptop"] else "laptop"
     return settings(run.config()).replace("_", r"\_")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from modules_lib.support.checks import check_count
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.pool import Job, Training
 from reproduction.runs.store import Run

@@ -7,8 +7,9 @@ import textwrap
 from dataclasses import dataclass
 
 from modules_lib.support.checks import check_choice
-from reproduction.experiments import CHAPTERS, EXPERIMENTS, preset, published_preset
-from reproduction.experiments.config import SCALES, Config
+from reproduction.experiments import EXPERIMENTS, preset, published_preset
+from reproduction.protocol.config import Config
+from reproduction.protocol.scales import SCALES
 from reproduction.runs.published import runs_of
 
 WIDTH = 100  # columns
@@ -45,11 +46,11 @@ def all_experiments() -> str:
     lines.append(f"  {'':<18}{'steps':^28}    {'minutes':^28}".rstrip())
     lines.append(f"  {'':<18}{columns}    {columns}")
     shown = ""
-    for name, scales in EXPERIMENTS.items():
+    for name, entry in EXPERIMENTS.items():
         if _shows(name) != shown:
             shown = _shows(name)
-            lines += ["", *textwrap.wrap(f"{shown}: book/{_chapter(name)}.ipynb", WIDTH)]
-        steps = "  ".join(f"{scales[scale].work():>8,}" for scale in SCALES)
+            lines += ["", *textwrap.wrap(f"{shown}: book/{EXPERIMENTS[name].chapter}.ipynb", WIDTH)]
+        steps = "  ".join(f"{entry.presets[scale].work():>8,}" for scale in SCALES)
         lines.append(f"  {name:<18}{steps}    {'  '.join(f'{_minutes(name, scale):>8}' for scale in SCALES)}")
     return "\n".join([*lines, "", "More of one, its stages and settings: python -m reproduction list NAME"])
 
@@ -60,9 +61,9 @@ def one_experiment(name: str) -> str:
     Raises:
         ValueError: there is no such experiment.
     """
-    scales = EXPERIMENTS[check_choice("experiment", name, EXPERIMENTS)]
+    scales = EXPERIMENTS[check_choice("experiment", name, EXPERIMENTS)].presets
     lines = textwrap.wrap(f"{name}: {_shows(name)}", WIDTH)
-    lines.append(f"Chapter: book/{_chapter(name)}.ipynb")
+    lines.append(f"Chapter: book/{EXPERIMENTS[name].chapter}.ipynb")
     for scale, config in scales.items():
         about = f"{scale}: {config.work():,} steps, {_minutes(name, scale)} minutes on one core"
         lines += ["", about.replace("- minutes", "minutes not measured")]
@@ -75,13 +76,9 @@ def one_experiment(name: str) -> str:
 
 def _shows(name: str) -> str:
     """The first words of the experiment's own file."""
-    module = inspect.getmodule(type(EXPERIMENTS[name]["paper"]))
+    module = inspect.getmodule(type(EXPERIMENTS[name].presets["paper"]))
     text = (inspect.getdoc(module) or "").replace("\n", " ")
     return text.split(":")[0].split(". ")[0].rstrip(".")
-
-
-def _chapter(name: str) -> str:
-    return next(chapter for chapter, names in CHAPTERS.items() if name in names)
 
 
 def _minutes(name: str, scale: str) -> str:

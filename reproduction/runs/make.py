@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from modules_lib.masking.masks import Masks
 from modules_lib.training.progress import Progress, Rows
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.provenance import commit, provenance
 from reproduction.runs.store import Run

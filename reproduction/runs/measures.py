@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from modules_lib.datasets.images import CLASSES
-from reproduction.experiments.names import BINS, stage_at, stage_with
+from reproduction.protocol.stage import BINS, Stage, stage_at, stage_with
 
 NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
 TASKS = {"add": "addition", "mul": "multiplication"}
 DOUBLE = {"fnn": "FNN", "lstm": "LSTM, together", "lstm-apart": "LSTM, one at a time"}
-PAIRS = {"pair-1": "pair 1", "pair-2": "pair 2"}
-SPLITS = {"simple": "simple", "add-jump": "add jump", "length": "length", "add-turn-left": "add turn left"}
+PAIR_NAMES = {"pair-1": "pair 1", "pair-2": "pair 2"}
+SPLIT_NAMES = {"simple": "simple", "add-jump": "add jump", "length": "length", "add-turn-left": "add turn left"}
 
 
 def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
@@ -38,7 +38,7 @@ def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
 
 def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """:func:`by_layer` of double addition, the mean of both pairs."""
-    first, second = (by_layer(results, pair, metric) for pair in PAIRS)
+    first, second = (by_layer(results, pair, metric) for pair in PAIR_NAMES)
     return (first + second) / 2
 
 
@@ -126,7 +126,8 @@ def tasks_learned(results: pd.DataFrame) -> list[str]:
 
 def factors(results: pd.DataFrame) -> list[float]:
     """The multiples of beta in a sweep's results, from the smallest on."""
-    return sorted({float(stage.split("@")[1]) for stage in results["stage"].unique() if "@" in stage})
+    found = {Stage.read(stage).factor for stage in results["stage"].unique()}
+    return sorted(factor for factor in found if factor is not None)
 
 
 def task_accuracy(results: pd.DataFrame, stage: str) -> pd.Series:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.worker import SECONDS_BETWEEN_REPORTS, begin_worker, work
 

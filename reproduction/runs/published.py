@@ -15,7 +15,7 @@ from modules_lib.support.folders import folder
 from reproduction.runs.store import TEXT_FILES, Run, seal, stored
 
 if TYPE_CHECKING:
-    from reproduction.experiments.config import Config
+    from reproduction.protocol.config import Config
 
 
 def results_folder() -> Path:

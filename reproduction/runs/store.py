@@ -41,7 +41,7 @@ from modules_lib.support.folders import folder
 from modules_lib.training.checkpoints import Checkpoint, cannot_write
 
 if TYPE_CHECKING:
-    from reproduction.experiments.config import Config
+    from reproduction.protocol.config import Config
 
 NOT_A_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 TEXT_FILES = ("config.json", "provenance.json", "metrics.jsonl")

@@ -14,7 +14,7 @@ import torch
 from modules_lib.masking.masks import Masks
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.training.progress import Progress
-from reproduction.experiments.config import Config
+from reproduction.protocol.config import Config
 from reproduction.runs.make import finish, keep
 
 SECONDS_BETWEEN_REPORTS = 0.25

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from modules_lib import MaskedModel, find_masks, subnetwork, train_weights
+from modules_lib import MaskedModel, MaskTraining, find_masks, subnetwork, train_weights
 from tests.conftest import ROOT
 
 SETTINGS = {"steps": 250, "lr": 5e-2, "progress": False}
@@ -134,6 +134,20 @@ def test_alpha_is_chosen_by_the_rule_when_a_tolerance_is_given(model):
 def test_exactly_one_strength_is_given(model, given):
     with pytest.raises(ValueError, match="exactly one of alpha, beta .* and tolerance"):
         find_masks(model, {"first": batches("first")}, loss, **given)
+
+
+def test_settings_are_given_by_keyword_or_at_once(model):
+    at_once = MaskTraining(steps=10, lr=0.4, samples=2, seed=4)
+    tasks = {"first": batches("first")}
+    by_keyword = find_masks(model, tasks, loss, alpha=1e-2, steps=10, lr=0.4, samples=2, seed=4, progress=False)
+    assert find_masks(model, tasks, loss, alpha=1e-2, training=at_once, progress=False) == by_keyword
+    other = find_masks(model, tasks, loss, alpha=1e-2, training=at_once, seed=5, progress=False)
+    assert other["first"] != by_keyword["first"]
+    with pytest.raises(TypeError, match="Mask training has no setting 'stepz'; its settings are steps, lr, "):
+        find_masks(model, tasks, loss, alpha=1e-2, stepz=6)
+    for name, bad in {"steps": 0, "lr": 0.0, "clip": -1, "samples": 0, "seed": 0.5, "clipped": "all"}.items():
+        with pytest.raises(ValueError, match=name):
+            MaskTraining(**{name: bad})
 
 
 def test_bad_batches_and_no_tasks_are_refused(model):

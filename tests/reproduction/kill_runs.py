@@ -54,7 +54,7 @@ def attempt(config, lifetime):
 
 
 # An experiment of each kind: what is trained and stored depends on no more.
-KINDS = {type(presets["smoke"]): name for name, presets in EXPERIMENTS.items()}
+KINDS = {type(entry.presets["smoke"]): name for name, entry in EXPERIMENTS.items()}
 
 
 def main(kills):

@@ -13,12 +13,12 @@ BETA = 1e-4
 
 @pytest.fixture(scope="module")
 def results():
-    return {name: published(published_preset(name)) for name in (*CHAPTERS["alpha"], *alpha.EXPERIMENTS)}
+    return {name: published(published_preset(name)) for name in (*CHAPTERS["alpha"], *alpha.SHOWN)}
 
 
 @pytest.fixture(scope="module")
 def swept(results):
-    return {size: results[f"sweep-{size}"] for size in alpha.SIZES}
+    return {size: results[f"sweep-{size}"] for size in alpha.SWEPT}
 
 
 def apply(figure, step):
@@ -89,7 +89,7 @@ def test_capacity_goes_from_the_smallest_network_to_the_largest(results):
 
 def test_the_histogram_is_a_density_with_two_scales(results):
     figure = alpha.histogram(results)
-    assert [trace.name for trace in figure.data] == [label for label, _ in alpha.EXPERIMENTS.values()]
+    assert [trace.name for trace in figure.data] == [label for label, _ in alpha.SHOWN.values()]
     for trace in figure.data:
         assert len(trace.x) == 500
         assert np.nansum([y or 0 for y in trace.y]) / 500 == pytest.approx(1, abs=1e-3)
@@ -98,7 +98,7 @@ def test_the_histogram_is_a_density_with_two_scales(results):
 
 def test_masks_shrink_over_time(results):
     names = {"full": "both", "add": "addition", "mul": "multiplication", "pair-1": "pair 1", "pair-2": "pair 2"}
-    figure = alpha.shrinking({name: results[name] for name in alpha.EXPERIMENTS}, names)
+    figure = alpha.shrinking({name: results[name] for name in alpha.SHOWN}, names)
     assert len(figure.data) == 3 * 5 + 2  # of SCAN and CIFAR-10 the full-task mask is named alone
     assert [trace.visible for trace in figure.data] == [True] * 3 + [False] * (len(figure.data) - 3)
     for trace in figure.data:

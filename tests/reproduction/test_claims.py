@@ -9,9 +9,9 @@ import pytest
 from reproduction.__main__ import claims as print_claims
 from reproduction.claims import CLAIMS, Claim, Statement, judge, verdicts
 from reproduction.claims.statement import bounds
-from reproduction.experiments.names import SAMPLED
 from reproduction.pages.claims_table import ORDER
-from reproduction.runs.measures import SPLITS, number
+from reproduction.protocol.stage import SAMPLED
+from reproduction.runs.measures import SPLIT_NAMES, number
 
 LAYERS = ["input", "hidden 1", "hidden 2", "output", "total"]
 HISTOGRAM = {("probability", "full", place): number for place, number in ((0, 1000), (250, 5), (499, 100))}
@@ -48,7 +48,7 @@ SWEEP = {
     **{("sharing", f"add@{f}", "total"): 0.4 for f in ("0.1", "0.316", "1", "3.16", "10")},
 }
 SCAN = {
-    **{("correct", stage, task): 1.0 for stage in ("unmasked", "full") for task in SPLITS},
+    **{("correct", stage, task): 1.0 for stage in ("unmasked", "full") for task in SPLIT_NAMES},
     **{("correct", s, s): v for s, v in {"simple": 1.0, "add-jump": 0.4, "length": 0.2, "add-turn-left": 0.95}.items()},
     **{("needed", stage, token): 100 for stage in ("any split", "full") for token in ("I_WALK", "I_JUMP", "end")},
     **{("needed", "add-jump", token): 95 for token in ("I_WALK", "end")},
@@ -183,7 +183,7 @@ def test_verdict_words_follow_from_the_statements():
     ]
     made = {"addmul-fnn": pd.DataFrame({"seed": [0, 1]})}
     for statements, word in said:
-        claim = Claim(99, "x", "y", ("addmul-fnn",), lambda results, statements=statements: statements)
+        claim = Claim(3, "x", "y", lambda results, statements=statements: statements)
         assert judge(claim, made, "laptop").verdict == word
 
 
@@ -201,7 +201,7 @@ def test_not_available_is_not_held():
 
 
 def test_a_claim_without_results_is_not_run():
-    claim = Claim(99, "x", "y", ("addmul-fnn",), lambda results: [])
+    claim = Claim(3, "x", "y", lambda results: [])
     empty = {"addmul-fnn": pd.DataFrame(columns=["seed"])}
     assert judge(claim, empty, "laptop").verdict == "not run"
     assert judge(claim, {}, "laptop").verdict == "not run"

@@ -6,7 +6,7 @@ import pytest
 
 from reproduction.experiments import EXPERIMENTS
 from reproduction.experiments.addmul import AddMul
-from reproduction.experiments.config import SCALES
+from reproduction.protocol.scales import SCALES
 from reproduction.runs import listing
 from reproduction.runs import store as runs
 from tests.conftest import run_module
@@ -77,7 +77,7 @@ def test_experiments_are_listed_with_what_they_show_and_cost():
     assert max(map(len, text.splitlines())) <= 100
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ") and line.split()}
     assert all(len(rows[name]) == 6 for name in EXPERIMENTS)
-    assert rows["addmul-fnn"][:3] == [f"{EXPERIMENTS['addmul-fnn'][scale].work():,}" for scale in SCALES]
+    assert rows["addmul-fnn"][:3] == [f"{EXPERIMENTS['addmul-fnn'].presets[scale].work():,}" for scale in SCALES]
     assert "Two additions with inputs and outputs of their own (section 3.2, appendix D): book/double.ipynb" in text
 
 
@@ -85,7 +85,7 @@ def test_experiments_are_listed_with_what_they_show_and_cost():
 def test_one_experiment_is_listed_with_its_stages_and_settings(name):
     text = listing.one_experiment(name)
     assert max(map(len, text.splitlines())) <= 100
-    assert all(stage in text for config in EXPERIMENTS[name].values() for stage in config.stages)
+    assert all(stage in text for config in EXPERIMENTS[name].presets.values() for stage in config.stages)
     assert f"python -m reproduction run {name} --scale paper" in text and "not as in the paper: " in text
 
 

@@ -12,8 +12,8 @@ from modules_lib.models.paper_networks import FNN, RepeatLSTM
 from modules_lib.training.progress import Progress
 from reproduction.experiments import EXPERIMENTS, preset, scale_of
 from reproduction.experiments.addmul import AddMul
-from reproduction.experiments.config import SCALES, default_scale
-from reproduction.experiments.names import SAMPLED
+from reproduction.protocol.scales import SCALES, default_scale
+from reproduction.protocol.stage import SAMPLED
 
 
 @pytest.mark.parametrize("beta", [-1e-4, math.nan, math.inf, "1e-4", "much", True, [1e-4]])
@@ -60,9 +60,10 @@ def test_the_scale_comes_from_the_environment_else_laptop(monkeypatch):
 
 
 def test_every_preset_is_its_scale_and_changes_of_results_change_identity():
-    for name, presets in EXPERIMENTS.items():
-        assert set(presets) == set(SCALES)
-        assert all(scale_of(config) == scale and config.experiment == name for scale, config in presets.items())
+    for name, entry in EXPERIMENTS.items():
+        assert set(entry.presets) == set(SCALES)
+        for scale, config in entry.presets.items():
+            assert scale_of(config) == scale and config.experiment == name
     base = preset("addmul-fnn")
     changed = [dataclasses.replace(base, beta=2e-4), dataclasses.replace(base, mask_steps=7), preset("addmul-lstm")]
     assert len({base.hash(), *(config.hash() for config in changed)}) == 4

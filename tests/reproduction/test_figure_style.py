@@ -15,7 +15,7 @@ from reproduction.experiments import two_xors as toy
 from reproduction.experiments.scan import OUTPUT, TOKENS
 from reproduction.figures import addmul, alpha, captions, cifar, double, method, permuted, scan
 from reproduction.notebook import display
-from reproduction.runs.measures import DOUBLE, NETWORKS, PAIRS, SPLITS, TASKS
+from reproduction.runs.measures import DOUBLE, NETWORKS, PAIR_NAMES, SPLIT_NAMES, TASKS
 from reproduction.runs.published import published
 
 
@@ -31,10 +31,10 @@ def drawn():
     swept, images = of({"small": "sweep-small", "large": "sweep-large"}), of({"cifar10": "cifar10"})
     commands = of({"scan": "scan"})
     variants = of({name: f"permuted-{name}" for name in permuted.VARIANTS})
-    all_results = of({name: name for name in (*CHAPTERS["alpha"], *alpha.EXPERIMENTS)})
-    stages = {"full": "full task", **TASKS, **PAIRS, **SPLITS}
-    experiments = {name: all_results[name] for name in alpha.EXPERIMENTS}
-    masks = {split: Masks({OUTPUT: torch.rand(len(TOKENS), 4) < 0.5}) for split in SPLITS}
+    all_results = of({name: name for name in (*CHAPTERS["alpha"], *alpha.SHOWN)})
+    stages = {"full": "full task", **TASKS, **PAIR_NAMES, **SPLIT_NAMES}
+    experiments = {name: all_results[name] for name in alpha.SHOWN}
+    masks = {split: Masks({OUTPUT: torch.rand(len(TOKENS), 4) < 0.5}) for split in SPLIT_NAMES}
     history = list(toy.watch(toy.two_xors(0, hidden=3, steps=5), steps=4, every=2))
     one = np.eye(len(CLASSES))
     return {
@@ -98,7 +98,7 @@ def test_a_figure_has_the_books_look_and_named_axes(drawn, function):
 
 @pytest.mark.parametrize("function", FIGURES)
 def test_a_task_has_its_colour(drawn, function):
-    known = {**TASKS, **PAIRS, **SPLITS, "full": "full task"}
+    known = {**TASKS, **PAIR_NAMES, **SPLIT_NAMES, "full": "full task"}
     for trace in drawn[function].data:
         colours = [theme.COLOURS[task] for task, name in known.items() if name == trace.name]
         if colours:

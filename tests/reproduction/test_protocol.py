@@ -6,14 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modules_lib import train_weights
+from modules_lib import MaskTraining, train_weights
 from modules_lib.datasets import scan
 from modules_lib.datasets.scan import WORDS, Scan
 from modules_lib.models.encoder_decoder import EncoderDecoder
 from modules_lib.models.paper_networks import FNN, RepeatLSTM
 from modules_lib.training.progress import Progress
 from reproduction.experiments import EXPERIMENTS, preset, published_preset, read_config
-from reproduction.experiments import config as experiments_config
 from reproduction.experiments.scan import TOKENS
 from reproduction.runs.published import results_folder
 from reproduction.runs.store import stored
@@ -37,7 +36,7 @@ def test_masks_are_trained_with_the_clipping_that_the_config_names(name, monkeyp
     config = preset(name, "smoke", clipped="everything", mask_steps=1, weight_steps=1)
     model = config.model()
     seen = []
-    monkeypatch.setattr(experiments_config, "train_masks", lambda *_, **settings: seen.append(settings["clipped"]))
+    monkeypatch.setattr(MaskTraining, "of", lambda self, *_: seen.append(self.clipped) or iter(()))
     config.find_masks(model, 0, config.stages[0], Progress())
     assert seen == ["everything"]
 

@@ -10,7 +10,7 @@ import torch
 
 from reproduction.experiments import preset
 from reproduction.experiments.addmul import AddMul
-from reproduction.experiments.names import SAMPLED
+from reproduction.protocol.stage import SAMPLED
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
 from reproduction.runs.execute import execute

@@ -16,7 +16,7 @@ from reproduction.experiments import preset, read_config
 from reproduction.experiments.scan import OUTPUT, TOKENS, removed_by_token
 from reproduction.figures import scan as figures
 from reproduction.notebook.scan_commands import CommandControl, Translator
-from reproduction.runs.measures import SPLITS
+from reproduction.runs.measures import SPLIT_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_exact_match_counts_every_split_and_every_length(config, made):
     rows = pd.DataFrame(config.measure(oracle(config, longest=22), made[1]))
     unmasked = rows[(rows["stage"] == "unmasked") & (rows["metric"] == "correct")].set_index("task")["value"]
     assert unmasked["length"] == 0.0
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         tests = split(name)[1]
         short = sum(len(interpret(command)) <= 22 for command in tests) / len(tests)
         assert unmasked[name] == pytest.approx(short, abs=1e-6)
@@ -82,10 +82,10 @@ def test_stages_train_with_their_own_commands(config):
 
 def test_a_run_measures_every_mask_and_masks_no_embedding(made):
     model, masks, rows = made
-    assert set(masks) == {"full", *SPLITS}
+    assert set(masks) == {"full", *SPLIT_NAMES}
     assert not any(name.startswith(("words", "tokens")) for name in masks["full"]) and OUTPUT in masks["full"]
     tested = {(row["stage"], row["task"]) for row in rows if row["metric"] == "correct"}
-    assert tested == {(stage, task) for stage in ("unmasked", *masks) for task in SPLITS}
+    assert tested == {(stage, task) for stage in ("unmasked", *masks) for task in SPLIT_NAMES}
     assert isinstance(model, EncoderDecoder)
 
 
@@ -122,7 +122,7 @@ def test_figures_draw_what_was_measured(made):
     needed = frame[(frame["metric"] == "needed") & (frame["seed"] == 0)].pivot(
         index="stage", columns="task", values="value"
     )
-    jump = next(bar for bar in bars if bar.name == SPLITS["add-jump"])
+    jump = next(bar for bar in bars if bar.name == SPLIT_NAMES["add-jump"])
     assert list(jump.x) == [token_name(token) for token in TOKENS]
     expected = 100 * (1 - needed.loc["add-jump", "I_JUMP"] / needed.loc["any split", "I_JUMP"])
     assert jump.y[TOKENS.index("I_JUMP")] == pytest.approx(expected)
@@ -131,11 +131,11 @@ def test_figures_draw_what_was_measured(made):
 def test_the_output_map_shows_the_chosen_split(made):
     figure = figures.output_map(made[1])
     shown = torch.tensor(figure.data[0].z)
-    needed = torch.stack([made[1][name][OUTPUT] for name in SPLITS]).any(0)
+    needed = torch.stack([made[1][name][OUTPUT] for name in SPLIT_NAMES]).any(0)
     kept = made[1]["add-jump"][OUTPUT]
     assert torch.equal(shown == 1, kept) and torch.equal(shown == 0, ~needed)
     choices = figure.layout.updatemenus[0].buttons
-    assert [button.label for button in choices][0] == "add jump" and len(choices) == len(SPLITS)
+    assert [button.label for button in choices][0] == "add jump" and len(choices) == len(SPLIT_NAMES)
     simple = next(button for button in choices if button.label == "simple")
     assert torch.equal(torch.tensor(simple.args[0]["z"][0]) == 1, made[1]["simple"][OUTPUT])
 

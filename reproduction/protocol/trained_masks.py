@@ -12,7 +12,7 @@ from modules_lib.masking.masks import Masks
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.support import rng as noise
 from modules_lib.training.progress import Rows
-from reproduction.experiments.names import BINS, SAMPLED
+from reproduction.protocol.stage import BINS, SAMPLED
 
 DRAWN = 4  # masks
 

@@ -10,7 +10,7 @@ from torch import nn
 from modules_lib.models.first_weights import FNN_WEIGHTS
 from modules_lib.models.paper_networks import FNN, RepeatLSTM
 from modules_lib.support.checks import check_choice, check_count
-from reproduction.experiments.config import Config, choice
+from reproduction.protocol.config import Config, choice
 
 
 @dataclass(frozen=True, kw_only=True)

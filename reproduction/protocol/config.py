@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from modules_lib.analysis.compare import sharing
-from modules_lib.masking.masked_model import MaskedModel, Where
+from modules_lib.masking.masked_model import Where
 from modules_lib.masking.masks import Masks
 from modules_lib.masking.samplers import SAMPLERS
 from modules_lib.masking.subnetworks import Network, subnetwork
@@ -24,26 +23,12 @@ from modules_lib.support.checks import check_choice, check_count, check_number, 
 from modules_lib.support.device import device
 from modules_lib.support.precision import PRECISIONS
 from modules_lib.training.clipping import CLIPPED
-from modules_lib.training.loops import Loss, train_masks, train_weights, worth_compiling
+from modules_lib.training.loops import Loss, train_weights
+from modules_lib.training.mask_training import MaskTraining
 from modules_lib.training.progress import Progress, Rows
-from reproduction.experiments.trained_masks import histogram, sampled
+from reproduction.protocol.trained_masks import histogram, sampled
 
-SCALES = ("smoke", "laptop", "paper")
 IMAGES = {"official": "official images", "generated": "generated images"}  # a setting's values -> what prose says
-
-
-def default_scale() -> str:
-    """The scale that chapters take when none is given: the environment variable MODULES_SCALE, else laptop."""
-    return check_choice("scale", os.environ.get("MODULES_SCALE") or "laptop", SCALES)
-
-
-def at_scale(scale: str | None, **values: Any) -> Any:
-    """The value that is given for a scale, by default the one that chapters take.
-
-    Raises:
-        ValueError: there is no such scale.
-    """
-    return values[check_choice("scale", scale or default_scale(), tuple(values))]
 
 
 def choice(default: Any, before: Any) -> Any:
@@ -189,6 +174,21 @@ class Config(ABC):
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Everything that the figures and claims need."""
 
+    def mask_training(self, seed: int, where: Where | None = None) -> MaskTraining:
+        """How this config trains masks."""
+        return MaskTraining(
+            steps=self.mask_steps,
+            lr=self.mask_lr,
+            clip=self.clip,
+            clipped=self.clipped,
+            samples=self.samples,
+            where=where,
+            start=self.start,
+            seed=seed,
+            precision=self.precision,
+            sampler=self.sampler,
+        )
+
     def _train_weights(self, seed: int, data: Data, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
         """A network from its first weights, which follow from the seed, to its last, and its training curve."""
 
@@ -227,34 +227,16 @@ class Config(ABC):
         def batch(step: int) -> tuple[Any, Any]:
             return data.batch(self.batch, seed, stage, "data", step)
 
-        masked = MaskedModel(
-            model,
-            self.samples,
-            where,
-            start=self.start,
-            seed=seed,
-            stage=stage,
-            precision=self.precision,
-            sampler=self.sampler,
-            fuse=worth_compiling(self.mask_steps, model, self.samples),
-        )
+        training = self.mask_training(seed, where)
+        masked = training.masked(model, stage)
 
         def point(step: int, loss: float) -> Rows:
             kept = _point(stage, step, "curve kept", masked.masks().kept())
             return [_point(stage, step, "curve loss", loss), kept]
 
         loop = progress.loop(f"masks-{stage}", point)
-        train_masks(
-            masked,
-            batch,
-            loss,
-            steps=self.mask_steps,
-            alpha=self.alpha,
-            lr=self.mask_lr,
-            clip=self.clip,
-            clipped=self.clipped,
-            loop=loop,
-        )
+        for _ in training.of(masked, batch, loss, self.alpha, loop):
+            pass
         drawn = sampled(model, masked, seed, self.asked) if stage == "full" else []
         return masked.masks(), loop.rows + histogram(masked, stage) + drawn
 

@@ -1,0 +1,117 @@
+"""The settings of mask training, said once: from a model and a task to masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import TypedDict
+
+from torch import Tensor, nn
+
+from modules_lib.masking.masked_model import MaskedModel, Where
+from modules_lib.masking.samplers import Sampler, sampler_of
+from modules_lib.support.checks import check_choice, check_count, check_number
+from modules_lib.support.precision import PRECISIONS
+from modules_lib.training.clipping import CLIPPED
+from modules_lib.training.loops import Batch, Loss, mask_steps, worth_compiling
+from modules_lib.training.progress import Loop
+
+
+class Settings(TypedDict, total=False):
+    """The settings of :class:`MaskTraining` as keywords of other functions, for type checkers and editors.
+
+    But for ``start``, which is the first alpha in :func:`~modules_lib.training.alpha_search.choose_alpha`.
+    """
+
+    steps: int
+    lr: float
+    clip: float
+    clipped: str
+    samples: int
+    where: Where | None
+    seed: int
+    precision: str
+    sampler: str | type[Sampler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskTraining:
+    """How masks are trained, whatever the model, the task and the strength of the penalty.
+
+    Args:
+        steps: of Adam on the mask logits, for each task.
+        lr: Adam's rate.
+        clip: the largest norm of a gradient.
+        clipped: the gradient that this norm is of: "logits", or "everything", as in the paper's code
+            (:func:`~modules_lib.training.loops.train_masks`).
+        samples: K, mask samples a batch; batch sizes must be divisible by it.
+        where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and
+            embeddings that are plain parameters, are masked.
+        start: every logit's first value; 2.0 keeps a weight with probability 0.88.
+        seed: of the mask noise. Another one gives other masks; :func:`~modules_lib.analysis.chance.stability` tells
+            how far they agree. The order of a DataLoader is its own.
+        precision, sampler: see :class:`~modules_lib.masking.masked_model.MaskedModel`.
+
+    Raises:
+        ValueError: a setting is not allowed.
+    """
+
+    steps: int = 5000
+    lr: float = 1e-2
+    clip: float = 1.0
+    clipped: str = "logits"
+    samples: int = 4
+    where: Where | None = None
+    start: float = 2.0
+    seed: int = 0
+    precision: str = "float32"
+    sampler: str | type[Sampler] = "gumbel-sigmoid"
+
+    def __post_init__(self) -> None:
+        checked = {
+            "steps": check_count("steps", self.steps),
+            "lr": check_number("lr", self.lr, "1e-2", above=True),
+            "clip": check_number("clip", self.clip, "1.0 (the largest norm of a gradient)", above=True),
+            "samples": check_count("samples", self.samples),
+            "start": check_number("start", self.start, "2.0", least=-math.inf),
+            "seed": check_count("seed", self.seed, least=0),
+        }
+        check_choice("clipped", self.clipped, CLIPPED)
+        check_choice("precision", self.precision, PRECISIONS)
+        sampler_of(self.sampler)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def changed(self, settings: Settings) -> MaskTraining:
+        """The same with other settings.
+
+        Raises:
+            TypeError: there is no such setting.
+        """
+        names = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in names:
+                raise TypeError(f"Mask training has no setting {name!r}; its settings are {', '.join(names)}.")
+        return replace(self, **settings)
+
+    def masked(self, model: nn.Module, stage: str) -> MaskedModel:
+        """A model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
+        return MaskedModel(
+            model,
+            self.samples,
+            self.where,
+            start=self.start,
+            seed=self.seed,
+            stage=stage,
+            precision=self.precision,
+            sampler=self.sampler,
+            fuse=worth_compiling(self.steps, model, self.samples),
+        )
+
+    def of(
+        self, masked: MaskedModel, batch: Batch, loss: Loss, alpha: float, loop: Loop | None = None
+    ) -> Iterator[Tensor]:
+        """Train masks on a task, one step at a time (:func:`~modules_lib.training.loops.mask_steps`)."""
+        how = {"lr": self.lr, "clip": self.clip, "clipped": self.clipped}
+        return mask_steps(masked, batch, loss, steps=self.steps, alpha=alpha, **how, loop=loop)  # type: ignore[arg-type]

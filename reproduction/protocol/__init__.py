@@ -1,0 +1,1 @@
+"""What all experiments of the paper have in common: scales, names of stages, and the config of a run."""
