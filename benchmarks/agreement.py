@@ -21,6 +21,7 @@ from modules_lib.masking.masks import Masks
 from modules_lib.support import rng as noise
 from modules_lib.support.memory import keep_freed_memory
 from reproduction.experiments import preset
+from reproduction.experiments.addmul import AddMul
 from reproduction.protocol.config import Config
 from reproduction.runs.execute import execute
 from reproduction.runs.provenance import commit, provenance_of_machine
@@ -33,6 +34,7 @@ CONFIGS = {name: preset("addmul-fnn", mask_steps=3000, precision=name) for name 
 
 def plain_masks(config: Config, run: Run, stage: str) -> Masks:
     """The masks of a run's network for one operation, as the paper writes their training."""
+    assert isinstance(config, AddMul)
     torch.manual_seed(noise.key("plain", run.seed, stage)[0] % 2**31)
     data = arithmetic.Arithmetic.of(stage)
     masked = PlainMaskedModel(run.load_weights(config.model()), config.samples, config.start)

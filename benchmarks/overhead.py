@@ -20,14 +20,17 @@ from modules_lib.training.checkpoints import Checkpoint
 from modules_lib.training.loops import mask_steps
 from modules_lib.training.mask_adam import MaskAdam
 from modules_lib.training.progress import Loop, Progress, checkpoint_seconds
-from reproduction.experiments import EXPERIMENTS, preset
+from reproduction.experiments import preset
+from reproduction.experiments.addmul import AddMul
 
+NETWORKS = ("addmul-fnn", "addmul-lstm")
 ROUNDS, BLOCK = 20, 20
 
 
 def measure(experiment: str, folder: Path) -> tuple[float, float]:
     """Seconds of a bare step, and the share that is added to it."""
     config = preset(experiment)
+    assert isinstance(config, AddMul)
     data = arithmetic.Arithmetic.of("add", "mul")
 
     def steps(loop: Loop | None) -> tuple[MaskedModel, Iterator[Tensor]]:
@@ -56,7 +59,7 @@ def measure(experiment: str, folder: Path) -> tuple[float, float]:
 def main() -> None:
     torch.set_num_threads(1)  # as runs are made
     with tempfile.TemporaryDirectory() as folder:
-        for experiment in EXPERIMENTS:
+        for experiment in NETWORKS:
             step, share = measure(experiment, Path(folder))
             print(f"{experiment}: a step takes {1e3 * step:.2f} ms; progress and checkpoints add {100 * share:.2f}%")
 

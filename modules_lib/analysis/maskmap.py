@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from modules_lib.analysis.theme import BLUE, GREEN, ORANGE, buttons, style
+from modules_lib.analysis.theme import BLUE, GREEN, ORANGE, buttons, menu, style
 from modules_lib.masking.masks import Masks
 
 BLOCKS = 40  # at most, along each side, of the overview and of what hovering tells
@@ -59,11 +59,10 @@ def mask_map(
         ("overview", {}, {"images[0].visible": True, "images[1].visible": False}),
         ("every weight", {}, {"images[0].visible": False, "images[1].visible": True}),
     ]
-    menu = buttons([(one.label, *one.choice(), [0]) for one in maps], y=1.02)
-    menu |= {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
+    parameters = menu([(one.label, *one.choice(), [0]) for one in maps])
     legend = {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0}
     margin = {"l": 60, "r": 20, "t": 110, "b": 60}
-    style(figure, 620, updatemenus=[menu, buttons(views, y=1.02)], legend=legend, margin=margin)
+    style(figure, 620, updatemenus=[parameters, buttons(views, y=1.02)], legend=legend, margin=margin)
     return figure.update_layout(title={"y": 0.97, "yanchor": "top", "x": 0, "font": {"size": 13}}, dragmode="zoom")
 
 

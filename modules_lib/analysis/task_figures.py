@@ -24,7 +24,7 @@ from modules_lib.analysis.theme import (
     SEQUENTIAL,
     SKY,
     WINE,
-    buttons,
+    menu,
     panels,
     style,
 )
@@ -91,7 +91,6 @@ def matrix(masks: Mapping[str, Masks], layers: Mapping[str, str] | None = None) 
     figure.update_traces(hovertemplate="of the weights of %{y},<br>%{x} uses %{z:.1f} %<extra></extra>")
     figure.update_yaxes(autorange="reversed", title="of the weights of", automargin=True)
     figure.update_xaxes(title={"text": "are used by [%]", "standoff": 8})
-    menu = buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
     title = {
         "text": ALL,
         "x": 1,
@@ -101,7 +100,7 @@ def matrix(masks: Mapping[str, Masks], layers: Mapping[str, str] | None = None) 
         "yanchor": "top",
         "font": {"size": 13},
     }
-    return style(figure, 190 + max(170, 45 * len(masks)), updatemenus=[menu], title=title, margin={"t": 60})
+    return style(figure, 190 + max(170, 45 * len(masks)), updatemenus=[menu(choices)], title=title, margin={"t": 60})
 
 
 def _parts(masks: Mapping[str, Masks], layers: Mapping[str, str] | None) -> dict[str, dict[str, Masks]]:

@@ -98,6 +98,11 @@ def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
     }
 
 
+def menu(choices: Sequence[tuple], y: float = 1.02, **place: object) -> dict:
+    """A menu that opens at the top left, with choices as :func:`buttons` takes them; ``place`` changes its place."""
+    return buttons(choices, y) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"} | place
+
+
 def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: float = 1.0) -> dict:
     """A slider below a figure; its steps are plotly's."""
     current = {"prefix": label, "font": {"size": 13}}

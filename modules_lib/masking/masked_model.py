@@ -300,10 +300,6 @@ class MaskedModel(nn.Module):
         """[N], of the wrapped model, in its own type."""
         return torch.cat([flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes])
 
-    def penalty(self, alpha: float) -> Tensor:
-        """r = alpha * (sum of the mask logits that take part), to be added to the task's mean loss."""
-        return alpha * self.logits.sum()
-
     def masks(self) -> Masks:
         """The masks so far: a weight is kept where its probability exceeds one half.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from modules_lib.support import compile_cpp as compiled
+from modules_lib.support import compile_cpp
 
 State = tuple[Tensor, Tensor]  # hidden and cell state
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -224,7 +224,7 @@ def _compiled(name: str, states: Tensor, inputs: int = 0) -> Callable[..., None]
 
 @functools.cache
 def _function(name: str, kind: str, dtype: torch.dtype) -> Callable[..., None] | None:
-    if kind != "cpu" or dtype not in TYPES or not (library := compiled.library(SOURCE, TITLE)):
+    if kind != "cpu" or dtype not in TYPES or not (library := compile_cpp.library(SOURCE, TITLE)):
         return None
     if not library[f"works_{TYPES[dtype]}"]():
         return None

@@ -27,9 +27,14 @@ LINKED = [f"-L{TORCH}", f"-Wl,-rpath,{TORCH}", "-ltorch_cpu"]  # a list: the pat
 
 @functools.cache
 def library(source: Path, what: str) -> ctypes.CDLL | None:
-    """The compiled ``source``, a C++ file, from the user's cache where it was compiled before; None where it cannot be.
+    """Compile a C++ file, or take it from the user's cache where it was compiled before.
 
-    Then one is told once, with ``what`` for what it has.
+    Args:
+        source: the file.
+        what: the functions in it, as the warning names them that says once why they could not be compiled.
+
+    Returns:
+        the library; None where it could not be compiled.
     """
     machine = MACHINES.get(torch.backends.cpu.get_cpu_capability(), "")
     command = [*shlex.split(os.environ.get("CXX", "c++")), *f"{FLAGS} {THREADS} {machine}".split(), str(source)]
@@ -47,7 +52,7 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         warnings.warn(
             f"{what} could not be compiled ({reason}): they take up to twice as long, with the same results up to "
-            "rounding; a C++ compiler is what they need.",
+            "rounding; they need a C++ compiler.",
             stacklevel=2,
         )
         return None

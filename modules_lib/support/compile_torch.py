@@ -35,8 +35,8 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
             except Exception as error:  # no compiler, no Python headers, no Triton: torch has a type for each
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(
-                    f"The mask sampler could not be compiled ({reason}): it runs about ten times slower, with the same "
-                    "results; a C++ compiler and Python's headers are what it needs.",
+                    f"{function.__qualname__} could not be compiled ({reason}): it runs about ten times slower, with "
+                    "the same results; it needs a C++ compiler and Python's headers.",
                     stacklevel=2,
                 )
                 compiled = None

@@ -47,7 +47,7 @@ class Moments:
 
 
 class MaskAdam:
-    """What ``clip_grad_norm_`` and ``torch.optim.Adam`` do after ``(loss + masked.penalty(alpha)).backward()``.
+    """What ``clip_grad_norm_`` and ``torch.optim.Adam`` do after ``(loss + alpha * masked.logits.sum()).backward()``.
 
     It needs the gradient of the loss alone, and two passes over memory where those need seven. ``steps`` is how many
     the stage has in all.

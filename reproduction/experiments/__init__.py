@@ -103,7 +103,20 @@ def published_preset(experiment: str, scale: str = "laptop") -> Config:
 
 
 # Settings that an experiment no longer has, with the only value that it now has: stored runs may name them.
-RETIRED: dict[str, dict[str, Any]] = {"scan": {"simple": "official"}}
+RETIRED: dict[str, dict[str, Any]] = {
+    "scan": {"simple": "official"},
+    **{
+        f"permuted-{variant}": {
+            "mask_steps": 1,
+            "start": 2.0,
+            "precision": "float32",
+            "weight_precision": "float32",
+            "sampler": "gumbel-sigmoid",
+            "clipped": "logits",
+        }
+        for variant in VARIANTS
+    },
+}
 
 
 def read_config(stored: dict[str, Any]) -> Config:

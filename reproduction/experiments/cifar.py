@@ -23,7 +23,8 @@ from modules_lib.models.paper_networks import CNN
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.device import device
 from modules_lib.training.progress import Progress, Rows
-from reproduction.protocol.config import IMAGES, Config, networks
+from reproduction.protocol.config import IMAGES, Config
+from reproduction.protocol.frozen_config import FrozenConfig, networks
 from reproduction.protocol.stage import stage_with
 
 CLASSIFIER = "classifier."
@@ -32,7 +33,7 @@ CONTROLS = ("full", "again")  # trained on all classes
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaveOneOut(Config):
+class LeaveOneOut(FrozenConfig):
     """The config of Table 1's CNN on CIFAR-10.
 
     Attributes:

@@ -5,19 +5,26 @@ every sampler, repeated with other noise."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar
 
+import pandas as pd
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from modules_lib.analysis.chance import stability
 from modules_lib.datasets import arithmetic
 from modules_lib.datasets.arithmetic import OPERATIONS
+from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.masks import Masks
 from modules_lib.masking.samplers import SAMPLERS
+from modules_lib.models.paper_networks import FNN
 from modules_lib.support.checks import check_choice, check_count
+from modules_lib.training.loops import mask_steps
 from modules_lib.training.progress import Progress, Rows
 from reproduction.experiments.addmul import STAGES, AddMul
 from reproduction.experiments.capacity import SHORTER, SIZES
@@ -116,3 +123,28 @@ class Samplers(AddMul):
                     for metric, column in (("iou", "iou"), ("iou by chance", "chance"))
                 ]
         return rows
+
+
+def step_times(steps: int = 20) -> dict[str, float]:
+    """Milliseconds that a step of mask training takes here with each sampler, the median over steps."""
+    torch.manual_seed(0)
+    model = FNN(42, (200, 200, 100), 20)
+    inputs, targets = torch.randn(128, 42), torch.randint(0, 20, (128,))
+    trainings = {
+        sampler: mask_steps(
+            MaskedModel(model, sampler=sampler),
+            lambda _: (inputs, targets),
+            F.cross_entropy,
+            steps=steps + 1,
+            alpha=1e-6,
+        )
+        for sampler in SAMPLERS
+    }
+    taken: dict[str, list[float]] = {sampler: [] for sampler in SAMPLERS}
+    for step in range(steps + 1):
+        for sampler, training in trainings.items():
+            began = time.perf_counter()
+            next(training)
+            if step:  # the first one compiles
+                taken[sampler].append(1000 * (time.perf_counter() - began))
+    return {sampler: float(pd.Series(times).median()) for sampler, times in taken.items()}

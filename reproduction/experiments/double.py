@@ -16,7 +16,8 @@ from modules_lib.support.checks import check_choice
 from modules_lib.support.device import device
 from modules_lib.training.progress import Progress, Rows
 from reproduction.protocol.arithmetic_config import NetworkConfig
-from reproduction.protocol.config import Config, networks, with_inverses
+from reproduction.protocol.config import Config
+from reproduction.protocol.frozen_config import networks, with_inverses
 
 STAGES = {"full": (0, 1), "pair-1": (0,), "pair-2": (1,)}
 

@@ -28,14 +28,7 @@ from reproduction.protocol.arithmetic_config import check_hidden
 from reproduction.protocol.config import IMAGES, Config
 
 VARIANTS = {"equal": 2.0, "half": 0.0, "quarter": -1.0}  # the first mask logits of free weights; of used ones 2
-ALWAYS = {
-    "mask_steps": 1,
-    "start": 2.0,
-    "precision": "float32",
-    "weight_precision": "float32",
-    "sampler": "gumbel-sigmoid",
-    "clipped": "logits",
-}
+USED = 2.0  # the first mask logits of used weights
 SHAPE = (1, 28, 28)
 PIXELS = 28 * 28
 
@@ -83,7 +76,7 @@ class PermutedMNIST(Config):
     Attributes:
         weight_steps: steps of each task, in which weights and masks are learned together.
         cooldown: of both rates.
-        mask_steps: none, since masks are learned in the weights' steps, at their own rate (in the paper the same).
+        mask_lr: the rate of the mask logits, which are learned in the weights' steps; in the paper it is theirs.
         samples: the paper has eight here.
         variant: the first mask logits of free weights: "equal" to those of used ones (2), "half" (0) or "quarter" (-1).
         tasks: permutations.
@@ -93,9 +86,7 @@ class PermutedMNIST(Config):
 
     weight_steps: int = 30_000
     weight_lr: float = 1e-2
-    mask_steps: int = 1
     samples: int = 8
-    clipped: str = "logits"  # and, with them, the weights that are learned beside them: none is frozen alone
     beta: float = 1.28e-3
     variant: str = "equal"
     tasks: int = 10
@@ -108,9 +99,6 @@ class PermutedMNIST(Config):
         check_choice("variant", self.variant, VARIANTS)
         check_choice("source of the images", self.images, IMAGES)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        for name, only in ALWAYS.items():
-            if getattr(self, name) != only:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; here it is always {only!r}: leave it out.")
 
     @classmethod
     def presets(cls, variant: str) -> dict[str, Config]:
@@ -185,7 +173,7 @@ class PermutedMNIST(Config):
             F.cross_entropy,
             steps=self.weight_steps,
             alpha=self.alpha,
-            fresh=VARIANTS[self.variant] if used.count() else self.start,  # at first there are no old ones to favour
+            fresh=VARIANTS[self.variant] if used.count() else USED,  # at first there are no old ones to favour
             seed=seed,
             stage=stage,
             samples=self.samples,
@@ -193,7 +181,7 @@ class PermutedMNIST(Config):
             mask_lr=self.mask_lr,
             clip=self.clip,
             cooldown=self.cooldown,
-            old=self.start,
+            old=USED,
             fuse=worth_compiling(self.work(), model, self.samples),
             loop=loop,
         )

@@ -18,14 +18,15 @@ from modules_lib.models.first_weights import LSTM_WEIGHTS
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.device import device
 from modules_lib.training.progress import Progress, Rows
-from reproduction.protocol.config import Config, choice, networks
+from reproduction.protocol.config import Config, choice
+from reproduction.protocol.frozen_config import FrozenConfig, networks
 
 OUTPUT = "output.weight"
 TOKENS = (*ACTIONS, "end")  # what the output layer writes, row by row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splits(Config):
+class Splits(FrozenConfig):
     """The config of the encoder-decoder LSTM on SCAN.
 
     Attributes:

@@ -20,6 +20,7 @@ from modules_lib.analysis.theme import (
     SKY,
     buttons,
     count,
+    menu,
     panels,
     slider,
     style,
@@ -282,5 +283,4 @@ def shrinking(results: Results, names: dict[str, str]) -> go.Figure:
     ]
     figure.update_xaxes(title={"text": "steps of mask training", "standoff": 5}, rangemode="tozero")
     figure.update_yaxes(title="kept [%]", type="log", range=[0, 2.05], tickvals=[1, 2, 5, 10, 20, 50, 100])
-    menu = buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down"}
-    return style(figure, 430, updatemenus=[menu])
+    return style(figure, 430, updatemenus=[menu(choices, x=1, xanchor="right")])

@@ -58,11 +58,12 @@ def _panels(published: Results, run: Results, names: Mapping[str, str]) -> tuple
 
 
 def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str]) -> go.Figure:
-    """The share of each task's weights that the other uses too, by layer, in per cent; black lines mark chance."""
+    """The share of each of two tasks' weights that the other uses too, by layer [%]; black lines mark chance."""
     figure = per_layer(published, run, names, tasks, SHARED)
     for row, network in enumerate(shown(published, run, names), 1):
         if PUBLISHED in dict(both(network, published, {})):
-            for task, other in zip(tasks, reversed(list(tasks)), strict=True):
+            for task in tasks:
+                [other] = [other for other in tasks if other != task]  # of several, it would be what any of them keeps
                 values = 100 * chance(published[network], other).drop(columns="total")
                 figure.add_traces(lines_on_bars(values, tasks[task], "by chance"), rows=row, cols=1)
     return one_legend_entry_each(figure).update_yaxes(range=[0, 104])

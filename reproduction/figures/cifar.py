@@ -19,6 +19,7 @@ from modules_lib.analysis.theme import (
     SEQUENTIAL,
     SKY,
     buttons,
+    menu,
     panels,
     style,
 )
@@ -178,9 +179,8 @@ def _said(name: str, other: str, mean: float, spread: float, was: float | None, 
 
 def _chosen(choices: list[tuple]) -> dict:
     """A menu where there is a choice, and what is shown first as the title, which a menu changes along."""
-    menu = buttons(choices, y=1.02) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"}
     shown = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
-    return {"updatemenus": [menu] if len(choices) > 1 else [], "title": shown}
+    return {"updatemenus": [menu(choices)] if len(choices) > 1 else [], "title": shown}
 
 
 def _changes() -> dict:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from itertools import combinations
 
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from IPython.display import Markdown
 
-from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.samplers import SAMPLERS
-from modules_lib.models.paper_networks import FNN
-from modules_lib.training.loops import mask_steps
 from reproduction.experiments.compare_samplers import stage_between, stage_of
 from reproduction.experiments.random_controls import ALONE, OTHER, SHARED, UNITS, WITHOUT
 from reproduction.runs.measures import TASKS, by_layer, number, outcome
@@ -75,7 +69,7 @@ def samplers(results: pd.DataFrame, milliseconds: Mapping[str, float] | None = N
 
     Args:
         results: of the experiment on samplers.
-        milliseconds: a step's, by sampler (:func:`step_times`), if measured.
+        milliseconds: a step's, by sampler (:func:`~reproduction.experiments.compare_samplers.step_times`), if measured.
     """
     heads = ["sampler", "+ right, full mask", "× right, full mask", "kept by +", "kept by ×", "+ shares with ×"]
     again = "IoU when trained again, + (by chance)"
@@ -106,28 +100,3 @@ def between_samplers(results: pd.DataFrame, task: str = "add") -> str:
     named = {stage_between(task, a, b): f"{a} and {b}" for a, b in combinations(SAMPLERS, 2)}
     said = [f"{samplers} {_agreement(results, stage)}" for stage, samplers in named.items() if stage in there]
     return f"Between samplers, {TASKS[task]}: {'; '.join(said)}."
-
-
-def step_times(steps: int = 20) -> dict[str, float]:
-    """Milliseconds that a step of mask training takes here with each sampler, the median over steps."""
-    torch.manual_seed(0)
-    model = FNN(42, (200, 200, 100), 20)
-    inputs, targets = torch.randn(128, 42), torch.randint(0, 20, (128,))
-    trainings = {
-        sampler: mask_steps(
-            MaskedModel(model, sampler=sampler),
-            lambda _: (inputs, targets),
-            F.cross_entropy,
-            steps=steps + 1,
-            alpha=1e-6,
-        )
-        for sampler in SAMPLERS
-    }
-    taken: dict[str, list[float]] = {sampler: [] for sampler in SAMPLERS}
-    for step in range(steps + 1):
-        for sampler, training in trainings.items():
-            began = time.perf_counter()
-            next(training)
-            if step:  # the first one compiles
-                taken[sampler].append(1000 * (time.perf_counter() - began))
-    return {sampler: float(pd.Series(times).median()) for sampler, times in taken.items()}

@@ -10,11 +10,12 @@ from torch import nn
 from modules_lib.models.first_weights import FNN_WEIGHTS
 from modules_lib.models.paper_networks import FNN, RepeatLSTM
 from modules_lib.support.checks import check_choice, check_count
-from reproduction.protocol.config import Config, choice
+from reproduction.protocol.config import choice
+from reproduction.protocol.frozen_config import FrozenConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig(Config):
+class NetworkConfig(FrozenConfig):
     """The config of an experiment on an FNN or an LSTM.
 
     Attributes:

@@ -1,32 +1,21 @@
-"""What every experiment's config has: the settings of the two training loops, what they record, and an identity."""
+"""What every experiment's config has: settings of training, what a run is asked for, and an identity."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import nn
 
 from modules_lib.analysis.compare import sharing
-from modules_lib.masking.masked_model import Where
 from modules_lib.masking.masks import Masks
-from modules_lib.masking.samplers import SAMPLERS
-from modules_lib.masking.subnetworks import Network, subnetwork
-from modules_lib.support.checks import check_choice, check_count, check_number, check_slices
-from modules_lib.support.device import device
-from modules_lib.support.precision import PRECISIONS
-from modules_lib.training.clipping import CLIPPED
-from modules_lib.training.loops import Loss, train_weights
-from modules_lib.training.mask_training import MaskTraining
+from modules_lib.support.checks import check_count, check_number, check_slices
 from modules_lib.training.progress import Progress, Rows
-from reproduction.protocol.trained_masks import histogram, sampled
 
 IMAGES = {"official": "official images", "generated": "generated images"}  # a setting's values -> what prose says
 
@@ -41,12 +30,6 @@ def choice(default: Any, before: Any) -> Any:
     return dataclasses.field(default=default, metadata={"before": before})
 
 
-class Data(Protocol):
-    """What batches are drawn from; the same stream gives the same batch."""
-
-    def batch(self, size: int, *stream: int | str) -> tuple[Any, Any]: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config(ABC):
     """Everything that can change an experiment's result, but for the seed. Defaults are the paper's (appendix B).
@@ -56,50 +39,31 @@ class Config(ABC):
         weight_steps: steps of Adam on the weights.
         weight_lr: its rate.
         cooldown: the last proportion of these steps, over which the rate falls to zero; the paper has none.
-        weight_precision: of the products in weight training: "float32", "bfloat16", or "auto" for what the machine does
-            best.
-        mask_steps: steps of Adam on the mask logits, in each stage.
-        mask_lr: its rate.
+        mask_lr: the rate of Adam on the mask logits.
         samples: K, mask samples a batch.
         beta: the penalty's strength, alpha = beta / batch.
         clip: the largest gradient norm, in both loops.
-        clipped: the gradient of that norm in mask training: of "everything", as in the paper's code, or of the "logits"
-            alone (see ``modules_lib.training.clipping``).
-        start: every mask logit's first value.
-        precision: of the products in mask training: "float32", "bfloat16", or "auto" for what the machine does best.
-        sampler: of masks: "gumbel-sigmoid" (the paper's), "hard-concrete" or "straight-through".
     """
 
     batch: int = 128
     weight_steps: int = 20_000
     weight_lr: float = 1e-3
     cooldown: float = 0.0
-    weight_precision: str = "float32"
-    mask_steps: int = 20_000
     mask_lr: float = 1e-2
     samples: int = 4
     beta: float = 1e-4
     clip: float = 1.0
-    clipped: str = choice("everything", before="logits")
-    start: float = 2.0
-    precision: str = "float32"
-    sampler: str = "gumbel-sigmoid"
 
     def __post_init__(self) -> None:
-        for name in ("batch", "weight_steps", "mask_steps", "samples"):
+        for name in ("batch", "weight_steps", "samples"):
             object.__setattr__(self, name, check_count(name, getattr(self, name)))
         for name in ("weight_lr", "mask_lr", "clip"):
             check_number(name, getattr(self, name), "1e-3", above=True)
-        check_number("start", self.start, "2.0", least=-math.inf)
         check_number("beta", self.beta, "1e-4 (beta = batch * alpha)")
         check_number("cooldown", self.cooldown, "0.3", below=1.0)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_choice("weight_precision", self.weight_precision, PRECISIONS)
-        check_choice("sampler", self.sampler, SAMPLERS)
-        check_choice("gradient to clip", self.clipped, CLIPPED)
         check_slices(self.batch, self.samples)
         # 1 and 1.0 are one setting: one hash
-        for name in ("weight_lr", "cooldown", "mask_lr", "clip", "start", "beta"):
+        for name in ("weight_lr", "cooldown", "mask_lr", "clip", "beta"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
@@ -174,72 +138,6 @@ class Config(ABC):
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         """Everything that the figures and claims need."""
 
-    def mask_training(self, seed: int, where: Where | None = None) -> MaskTraining:
-        """How this config trains masks."""
-        return MaskTraining(
-            steps=self.mask_steps,
-            lr=self.mask_lr,
-            clip=self.clip,
-            clipped=self.clipped,
-            samples=self.samples,
-            where=where,
-            start=self.start,
-            seed=seed,
-            precision=self.precision,
-            sampler=self.sampler,
-        )
-
-    def _train_weights(self, seed: int, data: Data, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
-        """A network from its first weights, which follow from the seed, to its last, and its training curve."""
-
-        def batch(step: int) -> tuple[Any, Any]:
-            return data.batch(self.batch, seed, "weights", step)
-
-        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
-        with torch.random.fork_rng():  # the seed's own, for dropout too
-            torch.manual_seed(seed)
-            model = self.model().to(device())
-            train_weights(
-                model,
-                batch,
-                loss,
-                steps=self.weight_steps,
-                lr=self.weight_lr,
-                clip=self.clip,
-                cooldown=self.cooldown,
-                precision=self.weight_precision,
-                loop=loop,
-            )
-        return model, loop.rows
-
-    def _train_masks(
-        self,
-        model: nn.Module,
-        seed: int,
-        stage: str,
-        data: Data,
-        loss: Loss,
-        progress: Progress,
-        where: Where | None = None,
-    ) -> tuple[Masks, Rows]:
-        """The masks of one stage, its training curve and the histogram of mask probabilities."""
-
-        def batch(step: int) -> tuple[Any, Any]:
-            return data.batch(self.batch, seed, stage, "data", step)
-
-        training = self.mask_training(seed, where)
-        masked = training.masked(model, stage)
-
-        def point(step: int, loss: float) -> Rows:
-            kept = _point(stage, step, "curve kept", masked.masks().kept())
-            return [_point(stage, step, "curve loss", loss), kept]
-
-        loop = progress.loop(f"masks-{stage}", point)
-        for _ in training.of(masked, batch, loss, self.alpha, loop):
-            pass
-        drawn = sampled(model, masked, seed, self.asked) if stage == "full" else []
-        return masked.masks(), loop.rows + histogram(masked, stage) + drawn
-
     def _counts(self, masks: dict[str, Masks]) -> Rows:
         """Weights kept by each stage, and shared with the others of its group (eq. 14), by layer and in total."""
         rows: Rows = []
@@ -256,9 +154,9 @@ class Config(ABC):
                     rows.append({"stage": stage, "layer": layer, "metric": "sharing", "value": round(value, 6)})
         return rows
 
+    @abstractmethod
     def work(self) -> int:
         """The run's length in training steps."""
-        return self.weight_steps + len(self.stages) * self.mask_steps
 
     def fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -279,19 +177,3 @@ class Config(ABC):
         usual = {f.name: f.metadata.get("before", f.default) for f in dataclasses.fields(self)}
         changed = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
         return hashlib.sha256(json.dumps([self.experiment, changed], sort_keys=True).encode()).hexdigest()[:10]
-
-
-def with_inverses(masks: dict[str, Masks]) -> dict[str, Masks]:
-    """The masks and, of every subtask's, the inverse: ``not add``."""
-    return masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
-
-
-def networks(model: Network, masks: dict[str, Masks]) -> Iterator[tuple[str, Network]]:
-    """The model, as "unmasked", and then under each of the masks, one after another."""
-    yield "unmasked", model
-    for stage, mask in masks.items():
-        yield stage, subnetwork(model, mask)
-
-
-def _point(stage: str, step: int, metric: str, value: float) -> dict[str, object]:
-    return {"stage": stage, "step": step, "metric": metric, "value": round(value, 5)}

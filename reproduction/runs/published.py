@@ -50,8 +50,8 @@ def _published(folder: Path, place: str) -> pd.DataFrame:
 
 
 def published(config: Config) -> pd.DataFrame:
-    """Read the published measurements (:func:`table`) of a config, once in a process."""
-    return _published(results_folder(), f"{config.experiment}/{config.hash()}")
+    """Read the published measurements (:func:`table`) of a config; files are read once in a process."""
+    return _published(results_folder(), f"{config.experiment}/{config.hash()}").copy(deep=False)  # copied on write
 
 
 def runs_of(config: Config) -> list[Run]:
@@ -97,4 +97,5 @@ def publish(runs: Iterable[Run], drawn: Iterable[str] = (), dirty: bool = False)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         copied.append(target)
+    _published.cache_clear()
     return copied

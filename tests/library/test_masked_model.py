@@ -230,14 +230,6 @@ def test_thresholded_masks_and_probabilities_follow_the_logits():
     torch.testing.assert_close(masked.probabilities()["weight"][0], torch.sigmoid(torch.tensor([1.0, -1.0])))
 
 
-def test_penalty_has_a_constant_gradient():
-    masked = MaskedModel(nn.Linear(3, 2))
-    penalty = masked.penalty(0.25)
-    penalty.backward()
-    assert penalty.item() == pytest.approx(0.25 * 2.0 * 6)
-    assert torch.all(masked.logits.grad == 0.25)
-
-
 def test_a_subnetwork_is_the_model_without_the_removed_weights():
     model = nn.Linear(3, 2)
     keep = torch.tensor([[True, False, True], [False, False, True]])

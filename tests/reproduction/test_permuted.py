@@ -182,7 +182,6 @@ def test_a_network_without_a_free_weight_is_measured_and_does_not_crash():
     [
         ({"tasks": 0}, r"tasks \(permutations\) is 0; it must be a whole number of at least 1"),
         ({"samples": 7}, "A batch of 128 cannot be cut into 7 equal slices"),
-        ({"precision": "bfloat16"}, "precision is 'bfloat16'; here it is always 'float32': leave it out"),
         ({"hidden": ()}, "hidden is .* at least one layer"),
         ({"variant": "most"}, "Unknown variant 'most'; it must be one of equal, half, quarter"),
     ],
