@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ def bibtex() -> str:
     return "\n\n".join(
         (
             _entry("inproceedings", "csordas2021modular", paper, booktitle=paper["collection-title"], note=archive),
-            _entry("software", "modules_book", software, version=software["version"], license=software["license"]),
+            _entry("software", "modules_book", software, version=version("modules_lib"), license=software["license"]),
         )
     )
 

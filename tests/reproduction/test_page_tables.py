@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib.metadata import version
 
 import pytest
 import yaml
@@ -122,7 +123,7 @@ def test_bibtex_says_what_the_citation_file_says():
     about = yaml.safe_load(citation.citation_file())
     entries = citation.bibtex()
     assert entries.count("@") == 2 and entries.count("{") == entries.count("}")
-    assert about["version"] in entries and about["preferred-citation"]["title"] in entries
+    assert version("modules_lib") in entries and about["preferred-citation"]["title"] in entries
     assert "Csordás, Róbert and van Steenkiste, Sjoerd and Schmidhuber, Jürgen" in entries
 
 
