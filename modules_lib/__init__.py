@@ -10,10 +10,12 @@ from modules_lib.analysis.chance import (
     stability,
 )
 from modules_lib.analysis.compare import by_layer, common, evaluate, exclusive, iou, sharing, sharing_matrix
+from modules_lib.masking.groups import heads
 from modules_lib.masking.mask_files import fingerprint
-from modules_lib.masking.masked_model import MaskedModel, weights_only
+from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.masks import Masks
 from modules_lib.masking.samplers import GumbelSigmoid, HardConcrete, Sampler, StraightThrough
+from modules_lib.masking.selection import weights_only
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.training.alpha_search import Choice, choose_alpha
 from modules_lib.training.find import find_masks
@@ -41,6 +43,7 @@ __all__ = [
     "exclusive",
     "find_masks",
     "fingerprint",
+    "heads",
     "iou",
     "magnitude_masks",
     "random_masks",

@@ -20,7 +20,7 @@ FLOORS = [
     ["reproduction"],  # the command line
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(map(list, FLOORS)) for room in rooms}
-MOST_FILES, MOST_LINES = 12, 325
+MOST_FILES, MOST_LINES = 13, 310
 
 
 def files():
@@ -80,4 +80,4 @@ def test_rooms_and_files_can_be_taken_in_at_a_glance():
         lines = len(path.read_text(encoding="utf8").splitlines())
         assert lines <= MOST_LINES, f"{path} has {lines} lines"
     library = sum(len(path.read_text(encoding="utf8").splitlines()) for path in ROOT.glob("modules_lib/**/*.py"))
-    assert library < 5300
+    assert library < 6600

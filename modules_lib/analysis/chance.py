@@ -17,24 +17,38 @@ import pandas as pd
 import torch
 from torch import nn
 
-from modules_lib.analysis.compare import iou, sharing
+from modules_lib.analysis.compare import iou, measured, sharing
 from modules_lib.analysis.unit_null import overlaps as overlaps_by_units
+from modules_lib.masking.groups import Unit, expanded, groups_of, unit_of
 from modules_lib.masking.masks import Masks
+from modules_lib.masking.sample_weights import flatten, unflatten
+from modules_lib.masking.selection import effective
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.support.checks import check_choice, check_count
 
 ALTERNATIVES = ("two-sided", "less", "greater")
 
 
-def random_masks(masks: Masks, seed: int = 0, within: Masks | None = None) -> Masks:
+def random_masks(
+    masks: Masks,
+    seed: int = 0,
+    within: Masks | None = None,
+    unit: str | Unit = "weight",
+    heads: int | None = None,
+) -> Masks:
     """Masks that keep as many weights in each tensor, drawn without regard to which; another seed gives others.
 
     Args:
         within: draw them among the weights that these masks keep; by default among all.
+        unit, heads: of masks over groups (:mod:`modules_lib.masking.groups`): as many groups of each layer are drawn.
 
     Raises:
-        ValueError: these keep fewer weights of a tensor than are to be drawn.
+        ValueError: these keep fewer weights of a tensor than are to be drawn, or a group is kept in part.
     """
+    if grouped := unit_of(unit, heads):
+        if within is not None:
+            raise ValueError("Groups cannot be drawn within other masks; leave `within` out, or draw single weights.")
+        return _random_groups(masks, grouped, torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed)
     drawn = {}
     for name, mask in masks.items():
@@ -51,13 +65,27 @@ def random_masks(masks: Masks, seed: int = 0, within: Masks | None = None) -> Ma
     return Masks(drawn)
 
 
+def _random_groups(masks: Masks, unit: Unit, generator: torch.Generator) -> Masks:
+    groups = groups_of(unit, {name: mask.shape for name, mask in masks.items()})
+    flat = torch.cat([flatten(mask) for mask in masks.values()])
+    kept = torch.bincount(groups.of, weights=flat.double(), minlength=groups.count)
+    whole = kept == groups.sizes
+    if not bool((whole | (kept == 0)).all()):
+        raise ValueError("These masks keep groups in part; name the unit that they were trained with.")
+    for layer in groups.layers.unique():
+        own = (groups.layers == layer).nonzero().flatten()
+        whole[own] = whole[own[torch.randperm(len(own), generator=generator)]]
+    pieces = expanded(groups, whole).split([mask.numel() for mask in masks.values()])
+    return Masks({name: unflatten(piece, masks[name].shape) for name, piece in zip(masks, pieces, strict=True)})
+
+
 def magnitude_masks(model: nn.Module, masks: Masks) -> Masks:
     """Masks that keep as many weights in each tensor: the largest ones of the model, whatever their sign.
 
     Raises:
         ValueError: the masks belong to another model.
     """
-    parameters = {name: p.detach().abs().flatten() for name, p in model.named_parameters()}
+    parameters = {name: p.detach().abs().flatten() for name, p in effective(model).named_parameters()}
     kept = {}
     for name, mask in masks.items():
         if name not in parameters or parameters[name].numel() != mask.numel():
@@ -130,6 +158,9 @@ def effect_test(
     seed: int = 0,
     within: Masks | None = None,
     alternative: str = "two-sided",
+    removed: str = "zero",
+    unit: str | Unit = "weight",
+    heads: int | None = None,
 ) -> ChanceTest:
     """What the model does under masks, beside what it does under random ones with as many weights in each layer.
 
@@ -140,10 +171,13 @@ def effect_test(
         draws: random masks; each is one evaluation of the metric.
         seed: draw i is ``random_masks(masks, seed + i, within)``; for draws of their own, seeds differ by ``draws``.
         within: random masks are drawn among the weights that these keep, for example the full task's.
+        removed: what stands in for removed weights (:func:`~modules_lib.masking.subnetworks.subnetwork`).
+        unit, heads: as for :func:`random_masks`.
     """
     check_count("draws", draws)
-    observed = metric(subnetwork(model, masks))
-    chance = [metric(subnetwork(model, random_masks(masks, seed + i, within))) for i in range(draws)]
+    observed = measured(metric, subnetwork(model, masks, removed, seed))
+    drawn = (random_masks(masks, seed + i, within, unit, heads) for i in range(draws))
+    chance = [measured(metric, subnetwork(model, mask, removed, seed + i)) for i, mask in enumerate(drawn)]
     return compare_with_chance(observed, chance, alternative)
 
 

@@ -101,8 +101,30 @@ def by_layer(masks: Mapping[str, Masks]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def measured(metric: Metric, network: nn.Module) -> float:
+    """What a metric gives for a network, as a number.
+
+    Raises:
+        ValueError: it gives something else.
+    """
+    value = metric(network)
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return float(value.detach())
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+        raise ValueError(f"The metric gave a {type(value).__name__}{shape}; it must give one number.") from None
+
+
 @torch.no_grad()
-def evaluate(model: nn.Module, masks: Mapping[str, Masks], metrics: Metric | Mapping[str, Metric]) -> pd.DataFrame:
+def evaluate(
+    model: nn.Module,
+    masks: Mapping[str, Masks],
+    metrics: Metric | Mapping[str, Metric],
+    removed: str = "zero",
+    seed: int = 0,
+) -> pd.DataFrame:
     """Measure the model as it is, and under masks: of tasks, inverted, combined in any way; all in evaluation mode.
 
     ``{"add": add, "without add": ~add, "rest of full": full & ~add}`` are three.
@@ -111,14 +133,15 @@ def evaluate(model: nn.Module, masks: Mapping[str, Masks], metrics: Metric | Map
         model: any torch module.
         masks: what to look at, by name.
         metrics: model -> number, one or several by name.
+        removed, seed: what stands in for removed weights (:func:`~modules_lib.masking.subnetworks.subnetwork`).
 
     Returns:
         a row for "unmasked" and for each of the masks, a column for each metric ("value" for one without a name).
     """
     named = metrics if isinstance(metrics, Mapping) else {"value": metrics}
     with evaluation(model):
-        rows = {"unmasked": {name: metric(model) for name, metric in named.items()}}
+        rows = {"unmasked": {name: measured(metric, model) for name, metric in named.items()}}
     for label, mask in masks.items():
-        network = subnetwork(model, mask)
-        rows[label] = {name: metric(network) for name, metric in named.items()}
+        network = subnetwork(model, mask, removed, seed)
+        rows[label] = {name: measured(metric, network) for name, metric in named.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(named))

@@ -98,7 +98,7 @@ class _Open(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, weights: Tensor, draw: Draw, shapes: list[torch.Size]) -> tuple[Tensor, ...]:
         ctx.draw = draw
         ctx.set_materialize_grads(False)
-        return tuple(weights.new_full((1,), float("nan")).expand(shape) for shape in shapes)
+        return tuple(weights.new_full((), float("nan")).expand(shape) for shape in shapes)
 
     @staticmethod
     @once_differentiable
@@ -155,14 +155,15 @@ class _MaskedLinear(torch.autograd.Function):
         ctx.bias_at = bias_at
         if bias_at is not None:
             bias = _masked_biases(draw, bias_at, len(placeholder))
-        # Contiguous, as a linear layer's output is: what follows may view it in another shape.
-        out = x.new_empty((*rows.shape[:2], len(placeholder)))  # [K, b, out]
+        # Contiguous, as the output of a linear layer is, and no view: what follows may view it, or change it in place.
+        whole = x.new_empty((*x.shape[:-1], len(placeholder)))
+        out = whole.view(*rows.shape[:2], len(placeholder))  # [K, b, out]
         if grid is None:
             torch.add(y.mT, 0 if bias is None else bias, out=out)
         else:
             out.zero_().index_copy_(2, grid.rows, y.mT)
             out += 0 if bias is None else bias
-        return out.view(*x.shape[:-1], len(placeholder))
+        return whole
 
     @staticmethod
     @once_differentiable

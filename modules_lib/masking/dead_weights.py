@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from modules_lib.masking.sample_weights import unflatten
+
 EVERY = 500  # steps between looks at what has died
 WORTH = 0.9  # of the weights remain at most, or they all stay: vectors would be copied for nothing
 # Mask samples that the rest of a stage need not draw, before the first weights leave. Compiling a sampler for weights
@@ -29,7 +31,7 @@ WORTH_COMPILING = 10_000_000_000
 class Grid:
     """The rows and columns of a layer's weights that take part in mask training: [R], [C] of [outputs, inputs].
 
-    Biases [outputs] are one column.
+    Biases [outputs] are one column, all that belongs to an output is one row, and a number alone is one of one.
     """
 
     shape: torch.Size
@@ -38,7 +40,7 @@ class Grid:
 
     @classmethod
     def all(cls, shape: torch.Size, device: torch.device) -> Grid:
-        return cls(shape, *(torch.arange(size, device=device) for size in (shape[0], _width(shape))))
+        return cls(shape, *(torch.arange(size, device=device) for size in (_height(shape), _width(shape))))
 
     @property
     def size(self) -> int:
@@ -52,7 +54,7 @@ class Grid:
             dead: bool [R * C], which weights of this grid are.
         """
         alive = ~dead.view(len(self.rows), len(self.columns))
-        alive[0, 0] |= ~alive.any()  # a layer without any weight would be a special case everywhere: one stays
+        alive[:1, :1] |= ~alive.any()  # a layer without any weight would be a special case everywhere: one stays
         return Grid(self.shape, self.rows[alive.any(1)], self.columns[alive.any(0)])
 
     def positions(self) -> Tensor:
@@ -62,12 +64,16 @@ class Grid:
     def whole(self, part: Tensor) -> Tensor:
         """[R, C] or [R * C] -> the layer's shape, zero elsewhere."""
         part = part.view(len(self.rows), len(self.columns))
-        whole = part.new_zeros(self.shape[0], _width(self.shape))
-        return whole.index_put((self.rows[:, None], self.columns), part).view(self.shape)
+        whole = part.new_zeros(_height(self.shape), _width(self.shape))
+        return unflatten(whole.index_put((self.rows[:, None], self.columns), part).flatten(), self.shape)
+
+
+def _height(shape: torch.Size) -> int:
+    return shape[0] if len(shape) else 1
 
 
 def _width(shape: torch.Size) -> int:
-    return shape[1] if len(shape) > 1 else 1
+    return shape[1:].numel() if len(shape) else 1
 
 
 def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:

@@ -29,6 +29,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from modules_lib.masking.selection import effective
+
 ENTRY = "modules_lib masks 2"
 FIRST = "modules_lib masks"  # the entry of the first version: one task, no checksum
 
@@ -55,14 +57,19 @@ def write(path: str | Path, tasks: Mapping[str, Tensors], model: nn.Module | Non
         "tasks": list(tasks),
         "shapes": shapes[0],
         "model": fingerprint(model) if model is not None else None,
-        "alpha": alpha,
+        "alpha": None if alpha is None else float(alpha),
         "library": importlib.metadata.version("modules_lib"),
     }
     about["checksum"] = _checksum(about, packed)
     # One entry, since the order of several is not the same from one file to the next.
     partial = Path(path).with_name(Path(path).name + ".part")
-    partial.write_bytes(to_safetensors(packed, {ENTRY: json.dumps(about)}))
-    partial.replace(path)
+    try:
+        partial.write_bytes(to_safetensors(packed, {ENTRY: json.dumps(about)}))
+        partial.replace(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}); make its folder, make room or give access, and save again."
+        ) from error
 
 
 def read(path: str | Path, model: nn.Module | None) -> tuple[dict[str, dict[str, Tensor]], float | None]:
@@ -127,7 +134,7 @@ def _unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _check_fits(path: str | Path, shapes: dict[str, tuple[int, ...]], trained_on: str | None, model: nn.Module) -> None:
-    own = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    own = {name: tuple(parameter.shape) for name, parameter in effective(model).named_parameters()}
     for name, shape in shapes.items():
         if own.get(name) != shape:
             found = f"{name} of shape {own[name]}" if name in own else f"no parameter {name}"

@@ -1,9 +1,10 @@
-"""MaskedModel: any torch module with frozen weights, and a trainable mask logit for each chosen weight."""
+"""MaskedModel: any torch module with frozen weights, and a trainable mask logit for each chosen weight, or group."""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,43 +12,32 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from modules_lib.masking.batched_linear import BatchedLinear, CannotBatchError, Draw, masked_weights
-from modules_lib.masking.dead_weights import WORTH, WORTH_COMPILING, Grid, grids_at, positions_of
-from modules_lib.masking.masks import Masks
-from modules_lib.masking.sample_weights import flatten, mask_weights, unflatten
+from modules_lib.masking.calls import blocks_run_once, difference, undisturbed, wrong_gradients
+from modules_lib.masking.groups import Unit, expanded, groups_of, masked_by, unit_of
+from modules_lib.masking.mask_logits import MaskLogits
+from modules_lib.masking.sample_weights import mask_weights, unflatten
 from modules_lib.masking.samplers import Sampler, sampler_of
+from modules_lib.masking.selection import Where, check_model, chosen, effective
+from modules_lib.masking.slicing import Arguments, Slicing, cloned
 from modules_lib.models.packing import recurrence_with_gradient
-from modules_lib.support.checks import check_count, check_initialized, check_one_type
+from modules_lib.support.checks import check_choice, check_count
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.support.precision import product_type
 from modules_lib.support.rng import mask_keys
-from modules_lib.support.trees import agree, batch_size, join, map_tensors, random_like, slices, to_float32
+from modules_lib.support.trees import map_tensors, random_like, to_float32
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
 WORTH_FUSING = 400_000
 
-Where = Callable[[str], bool]
 
-
-def weights_only(model: nn.Module) -> Where:
-    """The paper's choice of what to mask: every parameter but biases and embeddings."""
-    embeddings = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        for parameter in module.parameters(recurse=False)
-    }
-    # By identity: a tied embedding may go by the name of the other layer.
-    left_out = {name for name, parameter in model.named_parameters() if id(parameter) in embeddings}
-    return lambda name: name not in left_out and "bias" not in name.rpartition(".")[2]
-
-
-class MaskedModel(nn.Module):
+class MaskedModel(MaskLogits):
     """A frozen model under K sampled masks (section 2): each of K slices of a batch sees its own subnetwork.
 
     The wrapped model is used as it is, through :func:`torch.func.functional_call`; it is set to evaluation mode and
-    its parameters are neither changed nor trained. While masks are trained, weights that are dead for good may leave
-    :attr:`logits` and :attr:`weights` (:mod:`modules_lib.masking.dead_weights`); :meth:`masks` and
-    :meth:`probabilities` always have all.
+    its parameters are neither changed nor trained. One with parametrised, normed or pruned weights is copied, and the
+    weights as they act are masked (:func:`modules_lib.masking.selection.effective`). While masks are trained, weights
+    that are dead for good may leave :attr:`logits` and :attr:`weights` (:mod:`modules_lib.masking.dead_weights`);
+    :meth:`masks` and :meth:`probabilities` always have all.
 
     A model may run K sets of weights itself, in a method ``forward_samples(weights, *inputs, **named)``. ``weights``
     are all its parameters and buffers by name: [K, ...] where they are masked, else [1, ...]. Inputs and outputs are
@@ -60,6 +50,13 @@ class MaskedModel(nn.Module):
         samples: K, mask samples a batch; batch sizes must be divisible by it.
         where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and
             embeddings that are plain parameters, are masked.
+        shared: arguments, by name or place, that are not cut with the batch: attention masks, positions, a graph.
+        batch_dims: the dimension of the batch in the arguments, one for all or by name or place; where outputs have it
+            is found out with the first batch, on which slices are also compared with the whole.
+        unit: what has one logit: each "weight", each "row" (output unit), "column" (input unit), "channel" (output
+            channel) or "head", or groups of your own (:mod:`modules_lib.masking.groups`).
+        heads: of an attention layer, for the unit "head".
+        penalty: of alpha on each "group", or on each "weight", so that a large group costs more.
         start: every logit's first value; 2.0 keeps a weight with probability 0.88.
         seed, stage: name the stream of mask noise; the same two give the same masks.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the hardware has it natively. In bfloat16 the model
@@ -75,13 +72,10 @@ class MaskedModel(nn.Module):
 
     Raises:
         ValueError: samples is not a whole number of at least 1, no parameter is selected, those selected are not all
-            of one type, or the model's parameters have no values yet.
+            of one type, or the model cannot be called with other weights.
     """
 
-    weights: Tensor
-    model: nn.Module
-    compute: torch.dtype | None
-
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,
@@ -94,34 +88,28 @@ class MaskedModel(nn.Module):
         fuse: bool | None = None,
         batched: bool | None = None,
         sampler: str | type[Sampler] = "gumbel-sigmoid",
+        shared: Collection[str | int] = (),
+        batch_dims: int | Mapping[str | int, int] = 0,
+        unit: str | Unit = "weight",
+        heads: int | None = None,
+        penalty: str = "group",
     ):
-        super().__init__()
         check_count("samples", samples)
-        self.compute = product_type(precision)
-        check_initialized(model)
-        where = where or weights_only(model)
-        chosen = {name: parameter for name, parameter in model.named_parameters() if where(name)}
-        if not chosen:
-            raise ValueError(
-                "No parameter is selected for masking; `where` must be true for at least one of "
-                f"{', '.join(name for name, _ in model.named_parameters()) or '(the model has none)'}."
-            )
-        check_one_type(chosen)
-        # Not registered as a submodule: parameters() must give the logits alone.
-        self.__dict__["model"] = model.eval()
-        self.samples, self.seed, self.stage, self.step = samples, seed, stage, 0
+        check_choice("penalty", penalty, ("group", "weight"))
+        check_model(model)
+        model = effective(model).eval()
+        grouped = unit_of(unit, heads)
+        selected = chosen(model, where, masked_by(grouped) if grouped else None)
+        groups = groups_of(grouped, {name: p.shape for name, p in selected.items()}) if grouped else None
+        super().__init__(model, selected, groups, start, product_type(precision))
+        self.samples, self.seed, self.stage, self.step, self.penalty = samples, seed, stage, 0, penalty
         self.sampler = sampler_of(sampler)
-        self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
-        self.sizes = [parameter.numel() for parameter in chosen.values()]
-        self.register_buffer("weights", self._cast(self._all_weights()))  # [N]
-        # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
-        self.logits = nn.Parameter(torch.full_like(self.weights, start, dtype=torch.float32))  # [N]
         self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
-        self.batched, self.may_change = batched, batched is None
+        self.batched, self.may_change = False if groups else batched, batched is None
+        self.slicing = Slicing(model, samples, shared, batch_dims)
+        self.modules_of_model = list(model.modules())
+        self.tried, self.contiguous = False, False
         self.frozen_get_gradients = False
-        self.forward_samples: Callable[..., Any] | None = getattr(model, "forward_samples", None)
-        self.living: Tensor | None = None  # int32 [M], positions of the weights that take part; None for all
-        self.grids: list[Grid] | None = None
         if self.fuse:
             keep_freed_memory()
 
@@ -135,81 +123,129 @@ class MaskedModel(nn.Module):
         Raises:
             ValueError: the batch is not divisible by K.
         """
-        arguments = map_tensors(self._cast, (inputs, named))
-        batch_size(arguments)
-        parts = slices(arguments, self.samples)
-        if self.batched is None:
-            self.batched = self._runs_batched(arguments)
+        parts = self.slicing.cut((inputs, named))
+        if not self.tried:
+            self._try((inputs, named))
+        if self.slicing.changes_inputs:
+            parts = self.slicing.cut(cloned((inputs, named)))
         keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
         draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler, self.grids, self.living)
-        try:
-            outputs = self._at_once(draw, arguments) if self.batched else self._by_slices(draw, parts)
-        except CannotBatchError:  # another batch takes another way through the model than the one that was tried
-            if not self.may_change:
-                raise
-            self.batched = False
-            outputs = self._by_slices(draw, parts)
+        with self._as_found():
+            try:
+                outputs = self._at_once(draw, (inputs, named)) if self.batched else self._by_slices(draw, parts)
+            except CannotBatchError:  # another batch takes another way through the model than the one that was tried
+                if not self.may_change:
+                    raise
+                self.batched = False
+                outputs = self._by_slices(draw, parts)
         return outputs if self.compute is None else map_tensors(to_float32, outputs)
 
-    def _by_slices(self, draw: Draw, parts: list[Any]) -> Any:
-        grids = draw.grids
-        shapes = [torch.Size([grid.size]) for grid in grids] if grids else list(self.shapes.values())
-        how = draw.samples, shapes, draw.fuse, draw.sampler, draw.positions
-        samples = mask_weights(draw.logits, draw.weights, draw.keys, *how)
-        if grids:
-            samples = [[grid.whole(part) for grid, part in zip(grids, sample, strict=True)] for sample in samples]
-        frozen = self._frozen()
-        with recurrence_with_gradient(self.model):
-            outputs = [
-                functional_call(self.model, frozen | dict(zip(self.shapes, sample, strict=True)), inputs, named)
-                for sample, (inputs, named) in zip(samples, parts, strict=True)
-            ]
-        return join(outputs)
+    @contextlib.contextmanager
+    def _as_found(self) -> Iterator[None]:
+        """The model for calls of which nothing remains on it."""
+        with undisturbed(self.modules_of_model), blocks_run_once(), recurrence_with_gradient(self.model):
+            yield
 
-    def _at_once(self, draw: Draw, arguments: Any) -> Any:
+    def _by_slices(self, draw: Draw, parts: Sequence[Arguments]) -> Any:
+        return self.slicing.join(
+            [self._called(weights, part) for weights, part in zip(self._samples(draw), parts, strict=True)]
+        )
+
+    def _samples(self, draw: Draw) -> list[list[Tensor]]:
+        """For each of K samples, the masked weights by parameter."""
+        shapes = list(self.shapes.values())
+        if self.groups:
+            how = draw.samples, [draw.logits.shape], draw.fuse, draw.sampler
+            kept = mask_weights(draw.logits, torch.ones_like(draw.logits), draw.keys, *how)
+            flat = [draw.weights * expanded(self.groups, one).to(draw.weights.dtype) for [one] in kept]
+            return [list(map(unflatten, one.split(self.sizes), shapes)) for one in flat]
+        grids = draw.grids
+        sizes = [torch.Size([grid.size]) for grid in grids] if grids else shapes
+        samples = mask_weights(
+            draw.logits, draw.weights, draw.keys, draw.samples, sizes, draw.fuse, draw.sampler, draw.positions
+        )
+        return [[grid.whole(p) for grid, p in zip(grids, one, strict=True)] for one in samples] if grids else samples
+
+    def _called(self, weights: Sequence[Tensor], part: Arguments) -> Any:
+        """The model's outputs with these weights put in, for a slice."""
+        if self.contiguous:
+            weights = [weight.contiguous() for weight in weights]
+        inputs, named = map_tensors(self._cast, part)
+        return functional_call(self.model, self._frozen() | dict(zip(self.shapes, weights, strict=True)), inputs, named)
+
+    def _at_once(self, draw: Draw, arguments: Arguments) -> Any:
+        arguments = map_tensors(self._cast, cloned(arguments) if self.slicing.changes_inputs else arguments)
         if self.forward_samples is not None and draw.grids is None:
-            return self._by_model(self.forward_samples, draw, arguments)
-        linear = BatchedLinear(draw, list(self.shapes.values()), batch=batch_size(arguments))
-        with recurrence_with_gradient(self.model), linear as placeholders:
+            masked = masked_weights(draw, list(self.shapes.values()))
+            shared = {name: value.unsqueeze(0) for name, value in self._frozen().items()}
+            inputs, named = arguments
+            return self.forward_samples(shared | dict(zip(self.shapes, masked, strict=True)), *inputs, **named)
+        linear = BatchedLinear(draw, list(self.shapes.values()), batch=self.slicing.batch(arguments))
+        with linear as placeholders:
             weights = dict(zip(self.shapes, placeholders, strict=True))
             return functional_call(self.model, self._frozen() | weights, *arguments)
 
-    def _by_model(self, forward_samples: Callable[..., Any], draw: Draw, arguments: Any) -> Any:
-        """One pass of a model that runs K sets of weights itself."""
-        masked = masked_weights(draw, list(self.shapes.values()))
-        shared = {name: value.unsqueeze(0) for name, value in self._frozen().items()}
-        inputs, named = arguments
-        with recurrence_with_gradient(self.model):
-            return forward_samples(shared | dict(zip(self.shapes, masked, strict=True)), *inputs, **named)
+    def _try(self, arguments: Arguments) -> None:
+        """Find out with the first batch how to run the model, and refuse what slices would get wrong.
 
-    @torch.no_grad()
-    def _runs_batched(self, arguments: Any) -> bool:
-        """Whether one pass over a whole batch gives what the slices give.
-
-        Tried in the model's own precision on random rows, with masks that keep every other weight. What differs must
-        be far less than what the masks change.
+        In the model's own precision; what differs must be far less than what the masks change.
         """
+        compute, self.compute = self.compute, None
+        devices = [self.logits.device] if self.logits.is_cuda else []
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices), self._as_found():
+            try:
+                arguments = map_tensors(torch.clone, arguments)
+                self.slicing.learn(self.model, arguments)
+                self._try_slices(self.slicing.cut(cloned(arguments))[0])
+                if self.batched is None:
+                    self.batched = self._runs_batched(arguments)
+            finally:
+                self.compute = compute
+        self.tried = True
+
+    def _try_slices(self, part: Arguments) -> None:
+        """Whether the model takes kernels channels last, and whether gradients of weights that are put in are right."""
+        weights = [
+            unflatten(w, shape)
+            for w, shape in zip(self._all_weights().split(self.sizes), self.shapes.values(), strict=True)
+        ]
+        even = {
+            name: weight * (torch.rand_like(weight) < 0.5) for name, weight in zip(self.shapes, weights, strict=True)
+        }
+        call = lambda put: self._called(list(put.values()), cloned(part))  # noqa: E731
+        try:
+            wrong = wrong_gradients(self.model, even, call, cloned(part))
+        except RuntimeError:
+            self.contiguous = True
+            wrong = wrong_gradients(self.model, even, call, cloned(part))
+        if wrong:
+            raise ValueError(
+                f"The gradient of {wrong} is not right when the weight is put in for a call, as where blocks run again "
+                "in the backward pass; switch such checkpointing off in the model while masks are trained."
+            )
+
+    def _runs_batched(self, arguments: Arguments) -> bool:
+        """Whether one pass over a batch gives what its slices give, on random rows, with every other weight kept."""
         generator = torch.Generator(device=self.logits.device).manual_seed(0)
         weights = self._all_weights()
         arguments = random_like(arguments, generator, low=weights.dtype)
-        even = torch.zeros_like(self.logits)
-        compute, self.compute = self.compute, None
+        even = torch.zeros_like(self.logits, requires_grad=True)
+        keys = [mask_keys("try", i, samples=self.samples, device=even.device) for i in range(2)]
+        draws = [Draw(even, weights, key, self.samples, self.fuse) for key in keys]
         try:
-            keys = [mask_keys("try", i, samples=self.samples, device=even.device) for i in range(2)]
-            draws = [Draw(even, weights, key, self.samples, self.fuse) for key in keys]
-            at_once = self._at_once(draws[0], arguments)
-            if agree(at_once, *(self._by_slices(draw, slices(arguments, self.samples)) for draw in draws)):
-                return True
-            reason = "its outputs are not those of the slices"
+            reason = difference(
+                lambda i: self._at_once(draws[i], cloned(arguments)),
+                lambda i: self._by_slices(draws[i], self.slicing.cut(cloned(arguments))),
+                even,
+                weights.dtype,
+            )
         except Exception as error:  # whatever it is, slice by slice it works, or fails with the model's own message
             reason = f"{type(error).__name__}: {error}"
-        finally:
-            self.compute = compute
-        if self.forward_samples is not None:
+        if reason and self.forward_samples is not None:
             name = type(self.model).__name__
             warnings.warn(f"{name}.forward_samples is not used ({reason}); it runs slice by slice.", stacklevel=2)
-        return False
+        return not reason
 
     def frozen_parameters(self) -> dict[str, Tensor]:
         """The wrapped model's parameters that are not masked, by name; without gradients unless these are wanted."""
@@ -220,99 +256,3 @@ class MaskedModel(nn.Module):
         """What is not masked: other parameters, and buffers, in the type of the products."""
         frozen = {name: self._cast(p) for name, p in self.frozen_parameters().items()}
         return frozen | {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}
-
-    def _cast(self, tensor: Tensor) -> Tensor:
-        """float32 -> the type of the products; everything else stays as it is."""
-        return tensor.to(self.compute) if self.compute is not None and tensor.dtype == torch.float32 else tensor
-
-    def _named(self, flat: Tensor, left_out: Tensor | None = None) -> dict[str, Tensor]:
-        """[N] -> named tensors in the model's shapes; of dead weights that were left out, these values or zero."""
-        if self.living is not None:
-            left_out = flat.new_zeros(sum(self.sizes)) if left_out is None else left_out
-            flat = left_out.index_copy(0, self.living.long(), flat)
-        pieces = flat.split(self.sizes)
-        return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MaskedModel:
-        """What ``to`` and ``cuda`` call: the wrapped model goes along."""
-        self.model._apply(fn, recurse)
-        super()._apply(fn, recurse)
-        if self.living is not None:
-            self._place(self.living.to(self.logits.device))
-        return self
-
-    @torch.no_grad()
-    def write_weights(self) -> None:
-        """Put the weights, where they were trained along with the logits, into the wrapped model.
-
-        Those that have left training stay there as they were before it.
-        """
-        if not self.weights.requires_grad:
-            return
-        parameters, before = dict(self.model.named_parameters()), self._all_weights()
-        for name, weights in self._named(self.weights.detach().to(before.dtype), before).items():
-            parameters[name].copy_(weights)
-
-    @torch.no_grad()
-    def drop_dead(self, falling: Tensor, steps: int) -> Tensor | None:
-        """Leave rows and columns of dead weights out of training (:mod:`modules_lib.masking.dead_weights`).
-
-        Only where linear layers run in one pass; a model that runs K sets of weights itself keeps all.
-
-        Args:
-            falling: bool, for each of the logits, whether it goes further down.
-            steps: how many are left; for few of them, compiling anew would take longer than it saves.
-
-        Returns:
-            int64 [M], which of the logits so far remain; None if all do.
-        """
-        if not self.batched or self.forward_samples is not None:
-            return None
-        dead = (self.logits.detach() <= self.sampler.DEAD) & falling
-        grids = self.grids or [Grid.all(shape, dead.device) for shape in self.shapes.values()]
-        pieces = dead.split([grid.size for grid in grids])
-        positions = positions_of([grid.living(piece) for grid, piece in zip(grids, pieces, strict=True)]).int()
-        saved = (len(dead) - len(positions)) * self.samples * steps
-        if len(positions) > WORTH * len(dead) or (self.fuse and self.living is None and saved < WORTH_COMPILING):
-            return None
-        which = positions.long() if self.living is None else torch.searchsorted(self.living, positions)
-        self._take(positions, self.logits.detach()[which], self.weights.detach()[which])
-        return which
-
-    @torch.no_grad()
-    def take_part(self, living: Tensor | None, logits: Tensor) -> None:
-        """Go on with the weights at these positions, int32 [M] (None: all), and these logits [M]."""
-        weights = self._cast(self._all_weights())
-        if living is not None:
-            living = living.to(weights.device)
-            weights = weights[living.long()]
-        self._take(living, logits.to(weights.device).clone(), weights)
-
-    def _take(self, living: Tensor | None, logits: Tensor, weights: Tensor) -> None:
-        self.logits, self.weights = nn.Parameter(logits), weights.requires_grad_(self.weights.requires_grad)
-        self._place(living)
-
-    def _place(self, living: Tensor | None) -> None:
-        self.living = living
-        self.grids = None if living is None else grids_at(living.long(), list(self.shapes.values()))
-
-    def _all_weights(self) -> Tensor:
-        """[N], of the wrapped model, in its own type."""
-        return torch.cat([flatten(p.detach()) for name, p in self.model.named_parameters() if name in self.shapes])
-
-    def masks(self) -> Masks:
-        """The masks so far: a weight is kept where its probability exceeds one half.
-
-        Raises:
-            ValueError: a logit is not a number, so that nothing is known of its weight.
-        """
-        if self.logits.isnan().any():
-            raise ValueError(
-                "Some mask logits are not numbers, since a loss or its gradient was not finite; find the batch whose "
-                "loss is not, and train the masks again."
-            )
-        return Masks(self._named(self.logits.detach() > 0))
-
-    def probabilities(self) -> dict[str, Tensor]:
-        """The probability of each weight to be kept, by parameter name; zero where it has left training."""
-        return self._named(torch.sigmoid(self.logits.detach()))

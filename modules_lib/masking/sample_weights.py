@@ -40,7 +40,7 @@ def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
     several = flat.shape[:-1]
     if len(shape) > 3:
         return flat.view(*several, shape[0], *shape[2:], shape[1]).movedim(-1, len(several) + 1)
-    return flat.view(*several, *shape)
+    return flat.view((*several, *shape))
 
 
 def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> list[Tensor]:

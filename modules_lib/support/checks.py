@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-from torch import nn
-
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
     """The value, if it is a whole number of at least ``least``.
@@ -59,23 +57,3 @@ def check_slices(batch: int, samples: int) -> None:
             f"A batch of {batch} cannot be cut into {samples} equal slices, one for each mask sample; "
             f"use a batch divisible by {samples}, for example {nearest}."
         )
-
-
-def check_one_type(parameters: dict[str, nn.Parameter]) -> None:
-    """Raises ValueError if parameters, by name, are of several types."""
-    names = {str(parameter.dtype).removeprefix("torch."): name for name, parameter in parameters.items()}
-    if len(names) > 1:
-        raise ValueError(
-            f"The parameters to mask are of several types ({', '.join(f'{n} in {t}' for t, n in names.items())}); "
-            "convert the model to one, for example with model.float(), or leave some out with `where`."
-        )
-
-
-def check_initialized(model: nn.Module) -> None:
-    """Raises ValueError if a parameter or buffer has no values yet."""
-    for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(parameter):
-            raise ValueError(
-                f"{name} has no values yet, since the model has lazily initialised modules; run it once on a batch "
-                "and train it first."
-            )

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from modules_lib.support.checks import check_slices
-
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     """Apply a function to every tensor of a structure."""
@@ -42,32 +40,28 @@ def batch_size(tree: Any) -> int:
     return size
 
 
-def slices(tree: Any, count: int) -> list[Any]:
-    """Cut every tensor of a structure into ``count`` equal slices of its first dimension; one structure a slice.
-
-    What has no dimension goes into every slice as it is.
-    """
-    if isinstance(tree, Tensor):
-        if not tree.dim():
-            return [tree] * count
-        check_slices(len(tree), count)
-        return list(tree.chunk(count))
+def leaves(tree: Any) -> list[Any]:
+    """Everything in a structure that is no structure itself, in order: tensors, numbers, words."""
     parts = _parts(tree)
-    if not parts:
-        return [tree] * count
-    return [_like(tree, one) for one in zip(*(slices(part, count) for part in parts), strict=True)]
+    return [tree] if parts is None else [leaf for part in parts for leaf in leaves(part)]
 
 
-def join(trees: Sequence[Any]) -> Any:
-    """Put slices together again, tensor by tensor; of what is no tensor, the first slice's.
+def rebuilt(tree: Any, values: Sequence[Any]) -> Any:
+    """The structure with other :func:`leaves`."""
+    left = iter(values)
 
-    A number without dimensions, such as an auxiliary loss, is the mean over the slices.
-    """
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(trees)) if first.dim() else torch.stack(list(trees)).mean(0, dtype=torch.float32)
-    parts = [_parts(tree) for tree in trees]
-    return first if parts[0] is None else _like(first, [join(one) for one in zip(*parts, strict=True)])
+    def build(part: Any) -> Any:
+        parts = _parts(part)
+        return next(left) if parts is None else _like(part, [build(one) for one in parts])
+
+    return build(tree)
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether a value is a tensor, or a list, tuple or dict with one in it."""
+    if isinstance(value, dict):
+        return any(map(holds_tensors, value.values()))
+    return isinstance(value, Tensor) or (isinstance(value, list | tuple | set) and any(map(holds_tensors, value)))
 
 
 def agree(ours: Any, theirs: Any, others: Any) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 import pandas as pd
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -94,7 +95,8 @@ def choose_alpha(
     check_number("tolerance", tolerance, "0.01")
     if patience is not None:
         check_count("patience", patience)
-    reference = accuracy(model.eval())
+    model.eval()
+    reference = _proportion(accuracy, model)
     floor = reference - tolerance
     masks: dict[float, Masks] = {}
     details: list[dict[str, float]] = []
@@ -106,7 +108,7 @@ def choose_alpha(
         bar = tqdm(losses, f"alpha {alpha:.2g}", total=steps, unit="step", leave=False, disable=not progress)
         for step, _ in enumerate(bar, 1):
             if step % max(1, steps // LOOKS) == 0 or step == steps:
-                before, value = value, accuracy(subnetwork(model, masked.masks()))
+                before, value = value, _proportion(accuracy, subnetwork(model, masked.masks()))
                 failures = failures + 1 if value < floor and (value <= before or not failures) else 0
                 if failures == patience:
                     break
@@ -118,6 +120,19 @@ def choose_alpha(
     curve = pd.DataFrame({"alpha": list(trials), "accuracy": list(trials.values())}).merge(pd.DataFrame(details))
     curve["holds"] = curve["accuracy"] >= floor
     return Choice(alpha, reference, floor, curve, masks[alpha])
+
+
+def _proportion(accuracy: Accuracy, network: nn.Module) -> float:
+    """The accuracy of a network, if it is a proportion.
+
+    Raises:
+        ValueError: it is no number, or not from 0 to 1.
+    """
+    with torch.no_grad():
+        value = accuracy(network)
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = float(value)
+    return check_number("accuracy", value, "0.97 (a proportion, not per cent)", below=1.0 + 1e-9)
 
 
 def search(

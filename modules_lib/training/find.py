@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Unpack
 
 from torch import nn
-from tqdm.auto import tqdm
 
-from modules_lib.support.checks import check_number
-from modules_lib.support.trees import batch_size, map_tensors
+from modules_lib.masking.selection import check_model
+from modules_lib.support.checks import check_count, check_number
+from modules_lib.support.trees import batch_size
 from modules_lib.training.alpha_search import Accuracy, Choice, choose_alpha
+from modules_lib.training.batches import Batches, as_function
 from modules_lib.training.loops import Batch, Loss
 from modules_lib.training.mask_training import MaskTraining, Settings
-from modules_lib.training.task_masks import TaskMasks
-
-# A function of the step, or anything that gives (inputs, targets) one after another, again and again: a DataLoader, a
-# list. A tuple or list of inputs is given to the model as several arguments, a dict as named ones.
-Batches = Callable[[int], tuple[Any, Any]] | Iterable[tuple[Any, Any]]
+from modules_lib.training.task_masks import TaskMasks, check_names
+from modules_lib.training.task_store import TaskStore
+from modules_lib.training.tasks import train_tasks
 
 
 def find_masks(
@@ -31,6 +32,8 @@ def find_masks(
     accuracy: Accuracy | None = None,
     full: str = "full",
     training: MaskTraining | None = None,
+    store: str | Path | None = None,
+    jobs: int = 1,
     progress: bool = True,
     **settings: Unpack[Settings],
 ) -> TaskMasks:
@@ -49,7 +52,12 @@ def find_masks(
         accuracy: model -> accuracy on the full task, in [0, 1]; for ``tolerance``.
         full: which of the tasks is the full one; for ``tolerance``.
         training: how masks are trained, for each task.
-        progress: show a bar for each task.
+        store: a folder that keeps finished tasks and, every two minutes and on Ctrl-C, the state of the one under way;
+            the same call goes on from there and finds the same masks, if its batches are functions of the step or come
+            in the same order again.
+        jobs: tasks that are trained at once, each in a process of its own, which is given the model, the batches and
+            the loss: these must be such as :mod:`pickle` takes, functions of a module and not of a cell.
+        progress: show how far all tasks are, and how long they will take.
         settings: those of :class:`~modules_lib.training.mask_training.MaskTraining`, by keyword, where they differ from
             ``training``: ``steps``, ``lr``, ``clip``, ``samples``, ``where``, ``seed``, ``precision``, ``sampler`` and
             others.
@@ -65,28 +73,33 @@ def find_masks(
     training = (training or MaskTraining()).changed(settings)
     if not tasks:
         raise ValueError("There is no task to find masks for; give at least one name with its batches.")
+    check_names(tasks)
+    check_count("jobs", jobs)
+    check_model(model)
     if sum(given is not None for given in (alpha, beta, tolerance)) != 1:
         raise ValueError("Give exactly one of alpha, beta (batch size * alpha) and tolerance (which chooses alpha).")
-    device = next(model.parameters()).device
-    batch = {name: as_function(name, batches, device) for name, batches in tasks.items()}
+    strength = {"alpha": alpha, "beta": beta, "tolerance": tolerance}
+    given = {name: check_number(name, value, EXAMPLES[name]) for name, value in strength.items() if value is not None}
+    masked = training.masked(model, "")  # refuses what cannot be masked, before anything is trained or stored
+    batch = {name: as_function(name, batches, masked.logits.device) for name, batches in tasks.items()}
+    kept = TaskStore(store, model, training, list(tasks), given) if store is not None else None
     choice = None
     if tolerance is not None:
-        choice = _chosen(model, batch, full, loss, accuracy, tolerance, training, progress)
+        make = functools.partial(_chosen, model, batch, full, loss, accuracy, given["tolerance"], training, progress)
+        choice = kept.choice(make) if kept else make()
         alpha = choice.alpha
     elif beta is not None:
         first = {name: function(0) for name, function in batch.items()}
         batch = {name: _begun(function, first[name]) for name, function in batch.items()}
-        alpha = check_number("beta", beta, "1e-4 (beta = batch size * alpha)") / _batch_size(first)
+        alpha = given["beta"] / _batch_size(first)
     assert alpha is not None
     found = {full: choice.masks} if choice else {}
-    for name in tasks:
-        if name not in found:
-            masked = training.masked(model, name)
-            losses = training.of(masked, batch[name], loss, alpha)
-            for _ in tqdm(losses, name, total=training.steps, unit="step", leave=False, disable=not progress):
-                pass
-            found[name] = masked.masks()
-    return TaskMasks({name: found[name] for name in tasks}, alpha, choice)
+    left = {name: tasks[name] if jobs > 1 else batch[name] for name in tasks if name not in found}
+    found |= train_tasks(model, left, loss, float(alpha), training, kept, jobs, progress)
+    return TaskMasks({name: found[name] for name in tasks}, float(alpha), choice)
+
+
+EXAMPLES = {"alpha": "1e-6", "beta": "1e-4 (beta = batch size * alpha)", "tolerance": "0.01"}
 
 
 def _begun(batch: Batch, first: tuple[Any, Any]) -> Batch:
@@ -122,44 +135,3 @@ def _chosen(
     if accuracy is None:
         raise ValueError("To choose alpha, accuracy is needed: a function of a model, its accuracy on the full task.")
     return choose_alpha(model, batch[full], loss, accuracy, tolerance=tolerance, training=training, progress=progress)
-
-
-def as_function(name: str, batches: Batches, device: Any = None) -> Batch:
-    """Batches as a function of the step, on a device.
-
-    Args:
-        name: the task's, for messages.
-
-    Raises:
-        ValueError: on a call, if the batches have come to an end for good, or one is not (inputs, targets).
-    """
-    if callable(batches):
-        function = batches
-    else:
-        endless = _endless(name, batches)
-
-        def function(step: int) -> tuple[Any, Any]:
-            return next(endless)
-
-    def batch(step: int) -> tuple[Any, Any]:
-        pair = function(step)
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise ValueError(f"A batch of {name!r} is a {type(pair).__name__}; it must be a pair (inputs, targets).")
-        inputs, targets = map_tensors(lambda tensor: tensor.to(device), tuple(pair))
-        return inputs, targets
-
-    return batch
-
-
-def _endless(name: str, batches: Iterable[Any]) -> Iterator[Any]:
-    given = 0
-    while True:
-        before = given
-        for pair in batches:
-            given += 1
-            yield pair
-        if given == before:
-            raise ValueError(
-                f"The batches of {name!r} ended after {given}, and going through them again gives none; give a list, a "
-                "DataLoader or a function of the step instead."
-            )

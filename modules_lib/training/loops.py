@@ -169,14 +169,22 @@ def mask_steps(
     lr: float = 1e-2,
     clip: float = 1.0,
     clipped: str = "logits",
+    passes: int = 1,
     loop: Loop | None = None,
 ) -> Iterator[Tensor]:
-    """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss."""
+    """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss.
+
+    Args:
+        passes: of each batch through the model, each with other masks: K for a model with one mask sample, whose rows
+            must not be cut into slices.
+    """
+    check_count("passes", passes)
     check_number("alpha", alpha, "1e-6")
     check_count("steps", steps)
     _check_rates(lr, clip)
-    adam = CLIPPED[check_choice("clipped", clipped, CLIPPED)](masked, lr, alpha, clip, steps)
-    yield from run_steps(masked, adam, batch, loss, steps, loop)
+    with torch.inference_mode(False):
+        adam = CLIPPED[check_choice("clipped", clipped, CLIPPED)](masked, lr, alpha, clip, steps)
+    yield from run_steps(masked, adam, batch, loss, steps, loop, passes)
 
 
 def _called(model: Callable[..., Any], inputs: Any) -> Any:
@@ -186,14 +194,42 @@ def _called(model: Callable[..., Any], inputs: Any) -> Any:
 
 
 def run_steps(
-    model: Callable[..., Any], training: Training, batch: Batch, loss: Loss, steps: int, loop: Loop | None
+    model: Callable[..., Any],
+    training: Training,
+    batch: Batch,
+    loss: Loss,
+    steps: int,
+    loop: Loop | None,
+    passes: int = 1,
 ) -> Iterator[Tensor]:
-    """What all trainings do, from the last checkpoint on; yields each step's loss."""
+    """Train from the last checkpoint on, with the mean loss of so many passes of a batch; yields each step's loss."""
     loop = loop or Loop()
     for step in range(loop.begin(training), steps):
-        inputs, targets = batch(step)
-        data_loss = loss(_called(model, inputs), targets)
-        data_loss.backward()
-        training.step()
-        loop.after(step + 1, steps, data_loss.detach(), training)
-        yield data_loss.detach()
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
+            inputs, targets = batch(step)
+            losses = []
+            for _ in range(passes):
+                data_loss = _scalar(loss(_called(model, inputs), targets)) / passes
+                data_loss.backward()
+                losses.append(data_loss.detach())
+            training.step()
+        total = torch.stack(losses).sum() if passes > 1 else losses[0]
+        loop.after(step + 1, steps, total, training)
+        yield total
+
+
+def _scalar(loss: Any) -> Tensor:
+    """The loss, if it is one number that depends on the model.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise ValueError(f"The loss is {what}; it must be one number, a tensor: the mean over the batch.")
+    if not loss.requires_grad:
+        raise ValueError(
+            "The loss does not depend on the weights that are trained or masked; the model or the loss may detach its "
+            "outputs, or no such weight may be used."
+        )
+    return loss.reshape(())

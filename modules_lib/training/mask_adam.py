@@ -32,10 +32,10 @@ LOOK_EVERY = 100  # steps on a GPU between looks at the norm, each of which wait
 
 
 class Moments:
-    """Adam's moments of one vector, and the gradient of the penalty on each of its numbers."""
+    """Adam's moments of one vector, and the gradient of the penalty: of each of its numbers, or one for all."""
 
-    def __init__(self, of: Tensor, alpha: float):
-        self.alpha = torch.tensor(alpha, device=of.device)
+    def __init__(self, of: Tensor, alpha: float | Tensor):
+        self.alpha = torch.as_tensor(alpha, dtype=torch.float32, device=of.device)
         self.mean, self.square = torch.zeros_like(of), torch.zeros_like(of)
 
     def keep(self, which: Tensor) -> None:
@@ -56,7 +56,7 @@ class MaskAdam:
     def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float, steps: int):
         self.masked, self.lr, self.clip, self.in_all = masked, lr, clip, steps
         self.steps = 0
-        self.logits = Moments(masked.logits, alpha)
+        self.logits = Moments(masked.logits, masked.price(alpha))
 
     def step(self) -> None:
         """Update the logits from their gradient, which is then dropped.
@@ -98,8 +98,9 @@ class MaskAdam:
     def _norm(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
         squared = maybe_fused(_squared_norm, self.masked.fuse)
         square = sum(squared(gradient, own.alpha) for gradient, own in zip(gradients, moments, strict=True))
-        dead = sum(self.masked.sizes) - len(self.logits.mean)  # they have the penalty's gradient alone
-        norm = (square + dead * self.logits.alpha**2).sqrt()
+        if dead := self.masked.count - len(self.logits.mean):  # they have the penalty's gradient alone
+            square = square + dead * self.logits.alpha**2
+        norm = torch.as_tensor(square).sqrt()
         if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
             raise ValueError(
                 f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "

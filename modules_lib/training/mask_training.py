@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TypedDict
 
 from torch import Tensor, nn
 
-from modules_lib.masking.masked_model import MaskedModel, Where
+from modules_lib.masking.groups import Unit
+from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.samplers import Sampler, sampler_of
+from modules_lib.masking.selection import Where
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.precision import PRECISIONS
 from modules_lib.training.clipping import CLIPPED
@@ -33,6 +35,12 @@ class Settings(TypedDict, total=False):
     seed: int
     precision: str
     sampler: str | type[Sampler]
+    whole: bool
+    shared: Collection[str | int]
+    batch_dims: int | Mapping[str | int, int]
+    unit: str | Unit
+    heads: int | None
+    penalty: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,10 @@ class MaskTraining:
         start: every logit's first value; 2.0 keeps a weight with probability 0.88.
         seed: of the mask noise. Another one gives other masks; :func:`~modules_lib.analysis.chance.stability` tells
             how far they agree. The order of a DataLoader is its own.
-        precision, sampler: see :class:`~modules_lib.masking.masked_model.MaskedModel`.
+        whole: run the whole batch K times, each time under another mask, instead of K slices of it: K times the work,
+            for models whose rows depend on one another.
+        precision, sampler, shared, batch_dims, unit, heads, penalty: see
+            :class:`~modules_lib.masking.masked_model.MaskedModel`.
 
     Raises:
         ValueError: a setting is not allowed.
@@ -67,6 +78,12 @@ class MaskTraining:
     seed: int = 0
     precision: str = "float32"
     sampler: str | type[Sampler] = "gumbel-sigmoid"
+    whole: bool = False
+    shared: Collection[str | int] = ()
+    batch_dims: int | Mapping[str | int, int] = 0
+    unit: str | Unit = "weight"
+    heads: int | None = None
+    penalty: str = "group"
 
     def __post_init__(self) -> None:
         checked = {
@@ -99,7 +116,7 @@ class MaskTraining:
         """A model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
         return MaskedModel(
             model,
-            self.samples,
+            1 if self.whole else self.samples,
             self.where,
             start=self.start,
             seed=self.seed,
@@ -107,11 +124,26 @@ class MaskTraining:
             precision=self.precision,
             sampler=self.sampler,
             fuse=worth_compiling(self.steps, model, self.samples),
+            shared=self.shared,
+            batch_dims=self.batch_dims,
+            unit=self.unit,
+            heads=self.heads,
+            penalty=self.penalty,
         )
 
     def of(
         self, masked: MaskedModel, batch: Batch, loss: Loss, alpha: float, loop: Loop | None = None
     ) -> Iterator[Tensor]:
         """Train masks on a task, one step at a time (:func:`~modules_lib.training.loops.mask_steps`)."""
-        how = {"lr": self.lr, "clip": self.clip, "clipped": self.clipped}
-        return mask_steps(masked, batch, loss, steps=self.steps, alpha=alpha, **how, loop=loop)  # type: ignore[arg-type]
+        return mask_steps(
+            masked,
+            batch,
+            loss,
+            steps=self.steps,
+            alpha=alpha,
+            lr=self.lr,
+            clip=self.clip,
+            clipped=self.clipped,
+            passes=self.samples if self.whole else 1,
+            loop=loop,
+        )

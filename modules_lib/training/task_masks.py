@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import nn
@@ -10,6 +10,19 @@ from torch import nn
 from modules_lib.masking import mask_files as maskfiles
 from modules_lib.masking.masks import Masks
 from modules_lib.training.alpha_search import Choice
+
+
+def check_names(tasks: Iterable[object]) -> None:
+    """Refuse names of tasks that files, tables and bars cannot have.
+
+    Raises:
+        ValueError: one is no text.
+    """
+    for name in tasks:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"The task name {name!r} is a {type(name).__name__}; names are text, for example {str(name)!r}."
+            )
 
 
 class TaskMasks(dict[str, Masks]):
@@ -21,6 +34,7 @@ class TaskMasks(dict[str, Masks]):
     """
 
     def __init__(self, masks: Mapping[str, Masks], alpha: float | None = None, choice: Choice | None = None):
+        check_names(masks)
         super().__init__(masks)
         self.alpha, self.choice = alpha, choice
 

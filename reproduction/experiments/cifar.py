@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from modules_lib.datasets.generated import generated
 from modules_lib.datasets.images import CLASSES, Images, cifar10, label_of
-from modules_lib.masking.masked_model import Where
 from modules_lib.masking.masks import Masks
+from modules_lib.masking.selection import Where
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.models.paper_networks import CNN
 from modules_lib.support.checks import check_choice, check_count, check_number

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from modules_lib.masking.masked_model import Where
 from modules_lib.masking.masks import Masks
 from modules_lib.masking.samplers import SAMPLERS
+from modules_lib.masking.selection import Where
 from modules_lib.masking.subnetworks import Network, subnetwork
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.device import device
