@@ -123,22 +123,24 @@ class MaskedModel(MaskLogits):
         Raises:
             ValueError: the batch is not divisible by K.
         """
-        parts = self.slicing.cut((inputs, named))
+        arguments = (inputs, named)
+        self.slicing.check(arguments)
         if not self.tried:
-            self._try((inputs, named))
+            self._try(arguments)
         if self.slicing.changes_inputs:
-            parts = self.slicing.cut(cloned((inputs, named)))
+            arguments = cloned(arguments)
         keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
         self.step += 1
         draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler, self.grids, self.living)
         with self._as_found():
             try:
-                outputs = self._at_once(draw, (inputs, named)) if self.batched else self._by_slices(draw, parts)
+                run = self._at_once if self.batched else self._by_slices
+                outputs = run(draw, arguments)
             except CannotBatchError:  # another batch takes another way through the model than the one that was tried
                 if not self.may_change:
                     raise
                 self.batched = False
-                outputs = self._by_slices(draw, parts)
+                outputs = self._by_slices(draw, arguments)
         return outputs if self.compute is None else map_tensors(to_float32, outputs)
 
     @contextlib.contextmanager
@@ -147,10 +149,9 @@ class MaskedModel(MaskLogits):
         with undisturbed(self.modules_of_model), blocks_run_once(), recurrence_with_gradient(self.model):
             yield
 
-    def _by_slices(self, draw: Draw, parts: Sequence[Arguments]) -> Any:
-        return self.slicing.join(
-            [self._called(weights, part) for weights, part in zip(self._samples(draw), parts, strict=True)]
-        )
+    def _by_slices(self, draw: Draw, arguments: Arguments) -> Any:
+        parts = zip(self._samples(draw), self.slicing.cut(arguments), strict=True)
+        return self.slicing.join([self._called(weights, part) for weights, part in parts])
 
     def _samples(self, draw: Draw) -> list[list[Tensor]]:
         """For each of K samples, the masked weights by parameter."""
@@ -175,7 +176,7 @@ class MaskedModel(MaskLogits):
         return functional_call(self.model, self._frozen() | dict(zip(self.shapes, weights, strict=True)), inputs, named)
 
     def _at_once(self, draw: Draw, arguments: Arguments) -> Any:
-        arguments = map_tensors(self._cast, cloned(arguments) if self.slicing.changes_inputs else arguments)
+        arguments = map_tensors(self._cast, arguments)
         if self.forward_samples is not None and draw.grids is None:
             masked = masked_weights(draw, list(self.shapes.values()))
             shared = {name: value.unsqueeze(0) for name, value in self._frozen().items()}
@@ -236,7 +237,7 @@ class MaskedModel(MaskLogits):
         try:
             reason = difference(
                 lambda i: self._at_once(draws[i], cloned(arguments)),
-                lambda i: self._by_slices(draws[i], self.slicing.cut(cloned(arguments))),
+                lambda i: self._by_slices(draws[i], cloned(arguments)),
                 even,
                 weights.dtype,
             )

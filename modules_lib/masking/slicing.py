@@ -76,6 +76,15 @@ class Slicing:
                         return tensor.shape[dim]
         raise ValueError("There is no tensor among the model's arguments with the batch as its first dimension.")
 
+    def check(self, arguments: Arguments) -> None:
+        """Refuse a batch that cannot be cut.
+
+        Raises:
+            ValueError: it is not divisible by K.
+        """
+        if self.samples > 1:
+            check_slices(self.batch(arguments), self.samples)
+
     def cut(self, arguments: Arguments) -> list[Arguments]:
         """K times the arguments, each with its slice of the batch.
 
