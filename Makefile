@@ -57,7 +57,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy modules_lib reproduction tools benchmarks _ext
-	$(BIN)/python -m pytest tests/book tests/reproduction tests/library tests/test_architecture.py -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests/book tests/reproduction tests/library tests/test_*.py -n 4 --dist loadfile --no-loadscope-reorder
 
 quick: $(INSTALLED)
 	$(BIN)/python -m pytest tests/library -n 4 --dist loadfile -q

@@ -36,7 +36,7 @@ def random_masks(
     unit: str | Unit = "weight",
     heads: int | None = None,
 ) -> Masks:
-    """Masks that keep as many weights in each tensor, drawn without regard to which; another seed gives others.
+    """Draw masks that keep as many weights in each tensor, without regard to which; another seed gives others.
 
     Args:
         within: draw them among the weights that these masks keep; by default among all.
@@ -80,7 +80,7 @@ def _random_groups(masks: Masks, unit: Unit, generator: torch.Generator) -> Mask
 
 
 def magnitude_masks(model: nn.Module, masks: Masks) -> Masks:
-    """Masks that keep as many weights in each tensor: the largest ones of the model, whatever their sign.
+    """Make masks that keep as many weights in each tensor: the largest ones of the model, whatever their sign.
 
     Raises:
         ValueError: the masks belong to another model.
@@ -117,7 +117,7 @@ class ChanceTest:
         return float(self.chance.mean())
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Where the middle of the numbers by chance lies, by default 95% of them."""
+        """Bound the middle of the numbers by chance, by default 95% of them."""
         low, high = np.quantile(self.chance, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
@@ -129,7 +129,7 @@ class ChanceTest:
 def compare_with_chance(
     observed: float, chance: Sequence[float] | np.ndarray, alternative: str = "two-sided"
 ) -> ChanceTest:
-    """The p value of a number among those by chance.
+    """Find the p value of a number among those by chance.
 
     Args:
         alternative: what counts as extreme: "less", "greater", or "two-sided", twice the smaller of the two.
@@ -162,7 +162,7 @@ def effect_test(
     unit: str | Unit = "weight",
     heads: int | None = None,
 ) -> ChanceTest:
-    """What the model does under masks, beside what it does under random ones with as many weights in each layer.
+    """Measure the model under masks, beside the model under random ones with as many weights in each layer.
 
     Is what happens due to *these* weights, or to any so many? Give ``~mask`` to ask it of what is removed.
 
@@ -213,7 +213,7 @@ def sharing_test(
 
 
 def stability(masks: Sequence[Masks], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How far masks of one task from different noise agree: is there one module to be found?
+    """Measure how far masks of one task from different noise agree: is there one module to be found?
 
     Args:
         masks: at least two, for example of ``find_masks(..., seed=s)`` for several s.

@@ -61,7 +61,7 @@ def sharing_matrix(masks: Mapping[str, Masks], name: str | None = None) -> pd.Da
 
 
 def exclusive(masks: Mapping[str, Masks], task: str) -> Masks:
-    """The weights that this task keeps and no other does.
+    """Select the weights that this task keeps and no other does.
 
     Raises:
         ValueError: there is no such task, or no other.
@@ -73,7 +73,7 @@ def exclusive(masks: Mapping[str, Masks], task: str) -> Masks:
 
 
 def common(masks: Mapping[str, Masks]) -> Masks:
-    """The weights that all tasks keep.
+    """Select the weights that all tasks keep.
 
     Raises:
         ValueError: there is no task.
@@ -84,7 +84,7 @@ def common(masks: Mapping[str, Masks]) -> Masks:
 
 
 def by_layer(masks: Mapping[str, Masks]) -> pd.DataFrame:
-    """What each task keeps, shares with the others together, and has for itself, by masked tensor and in total.
+    """Count the weights that each task keeps, shares with all others, and has for itself, by tensor and in total.
 
     Returns:
         a row for every task and tensor (``total`` for all): ``kept`` (weights), ``of`` (all there are), ``sharing``
@@ -102,7 +102,7 @@ def by_layer(masks: Mapping[str, Masks]) -> pd.DataFrame:
 
 
 def measured(metric: Metric, network: nn.Module) -> float:
-    """What a metric gives for a network, as a number.
+    """Apply a metric to a network, and give its value as a number.
 
     Raises:
         ValueError: it gives something else.

@@ -88,7 +88,7 @@ class _Layer:
         self.counts = np.add.reduceat(by_row, self.column_edges[:-1], axis=1)  # [block rows, block columns, 4]
 
     def blocks(self) -> dict:
-        """The heatmap that is only there to be hovered over."""
+        """Make the heatmap that is only there to be hovered over."""
         return {
             "x": [_centre(a, b) for a, b in zip(self.column_edges[:-1], self.column_edges[1:], strict=True)],
             "y": [_centre(a, b) for a, b in zip(self.row_edges[:-1], self.row_edges[1:], strict=True)],
@@ -97,7 +97,7 @@ class _Layer:
         }
 
     def overview(self) -> str:
-        """Each block in the mixture of its weights' colours, the fullest block of the layer in full colour."""
+        """Colour each block in the mixture of its weights' colours, the fullest block of the layer in full colour."""
         sizes = self.counts.sum(-1, keepdims=True)
         shares = self.counts[..., :3] / sizes  # of the three kinds that are kept
         fullest = max(shares.sum(-1).max(), 1e-9)
@@ -126,7 +126,7 @@ class _Layer:
         return {"text": f"{self.label}: both {shares[2]:.1f}%<br>{only}"}  # two lines, for a phone
 
     def choice(self) -> tuple[dict, dict]:
-        """What choosing this layer changes: of the heatmap, of the layout."""
+        """List the changes that choosing this layer makes: of the heatmap, of the layout."""
         traces = {name: [value] for name, value in self.blocks().items()}
         layout: dict = {"title.text": self.title()["text"]}
         for i, source in enumerate((self.overview(), self.weights())):
@@ -156,7 +156,7 @@ def _centre(first: int, end: int) -> float:
 
 
 def png_address(image: Image.Image, **options: int) -> str:
-    """The image itself as an address, for pages that need no other file."""
+    """Encode the image as an address, for pages that need no other file."""
     data = io.BytesIO()
     image.save(data, "PNG", **options)
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

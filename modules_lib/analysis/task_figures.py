@@ -72,7 +72,7 @@ def kept_and_shared(masks: Mapping[str, Masks], layers: Mapping[str, str] | None
 
 
 def matrix(masks: Mapping[str, Masks], layers: Mapping[str, str] | None = None) -> go.Figure:
-    """What part of each task's weights (rows) every other uses too (columns), in per cent, with a menu of layers.
+    """Draw the part of each task's weights (rows) that every other uses too (columns) [%], with a menu of layers.
 
     Args:
         masks, layers: as for :func:`kept_and_shared`.

@@ -58,13 +58,13 @@ pio.templates[TEMPLATE] = go.layout.Template(
 
 
 def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
-    """The book's look; figures are as wide as the page."""
+    """Give a figure the book's look; figures are as wide as the page."""
     figure.update_layout(template=TEMPLATE, height=height, legend_y=-56 / (height - 100))
     return figure.update_layout(**layout)
 
 
 def panels(titles: Sequence[str], columns: int = 1, **options: object) -> go.Figure:
-    """An empty figure with a panel for every title, row by row, which titles also name in downloaded data."""
+    """Make an empty figure with a panel for every title, row by row, which titles also name in downloaded data."""
     rows = -(-len(titles) // columns)
     figure = make_subplots(rows, columns, subplot_titles=titles, **options)
     figure.update_annotations(font_size=13)
@@ -82,7 +82,7 @@ def name_panels(figure: go.Figure, titles: Sequence[str], columns: int = 1) -> g
 
 
 def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
-    """A row of buttons at the top right: (label, changes of the traces, of the layout, and which traces if not all)."""
+    """Make buttons at the top right: (label, changes of the traces, of the layout, and which traces if not all)."""
     return {
         "type": "buttons",
         "direction": "right",
@@ -99,12 +99,12 @@ def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
 
 
 def menu(choices: Sequence[tuple], y: float = 1.02, **place: object) -> dict:
-    """A menu that opens at the top left, with choices as :func:`buttons` takes them; ``place`` changes its place."""
+    """Make a menu at the top left, with choices as :func:`buttons` takes them; ``place`` changes its place."""
     return buttons(choices, y) | {"type": "dropdown", "direction": "down", "x": 0, "xanchor": "left"} | place
 
 
 def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: float = 1.0) -> dict:
-    """A slider below a figure; its steps are plotly's."""
+    """Make a slider below a figure; its steps are plotly's."""
     current = {"prefix": label, "font": {"size": 13}}
     return {
         "active": active,

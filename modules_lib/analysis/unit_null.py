@@ -15,7 +15,7 @@ STEPS, CLOSE = 500, 1e-3  # of the fit; weights, by which the rows' and columns'
 
 
 def probabilities(mask: Tensor) -> Tensor:
-    """The probability of each weight to be kept at random: float64, in the mask's shape.
+    """Return the probability of each weight to be kept at random: float64, in the mask's shape.
 
     Their sums over each row, and over each column, are the mask's own numbers of kept weights. A row is an output unit;
     the kernel's places are columns of their own in a convolution. A vector, such as a bias, has one row.

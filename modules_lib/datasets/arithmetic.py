@@ -39,7 +39,7 @@ class Arithmetic:
 
     @classmethod
     def of(cls, *operations: str, device: torch.device | str = "cpu") -> Arithmetic:
-        """The inputs that ask for one of these operations (``"add"``, ``"mul"``)."""
+        """Take the inputs that ask for one of these operations (``"add"``, ``"mul"``)."""
         for operation in operations:
             check_choice("operation", operation, OPERATIONS)
         a, b = (n.flatten() for n in torch.meshgrid(torch.arange(100), torch.arange(100), indexing="ij"))
@@ -69,13 +69,13 @@ def loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(model: torch.nn.Module, inputs: Tensor, batch: int = 5000) -> Tensor:
-    """The numbers that the model writes: [M, 42] -> int64 [M]."""
+    """Return the numbers that the model writes: [M, 42] -> int64 [M]."""
     answers = torch.cat([model(part).view(-1, 2, 10).argmax(-1) for part in inputs.split(batch)])  # [M, 2]
     return answers[:, 0] * 10 + answers[:, 1]
 
 
 def outcomes(model: torch.nn.Module, data: Arithmetic) -> dict[str, float]:
-    """What the model does with these inputs, as proportions.
+    """Count the model's answers to these inputs by their kind, as proportions.
 
     Returns:
         ``add`` and ``mul``: the answer is the sum, the product (both where the two coincide); ``none``: neither;

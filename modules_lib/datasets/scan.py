@@ -41,7 +41,7 @@ END = len(ACTIONS)  # the token that ends an answer, and that a decoder is given
 
 
 def commands() -> list[str]:
-    """All commands of the language, in the order of its grammar."""
+    """List all commands of the language, in the order of its grammar."""
     acts = [
         *PRIMITIVES,
         *(f"{verb} {direction}" for verb in (*PRIMITIVES, "turn") for direction in DIRECTIONS),
@@ -58,7 +58,7 @@ def commands() -> list[str]:
 
 
 def interpret(command: str) -> list[str]:
-    """The actions that a command asks for.
+    """Return the actions that a command asks for.
 
     Raises:
         ValueError: a word is unknown, or the words are no command; the sentence says what is allowed.
@@ -117,7 +117,7 @@ def _solved() -> dict[str, list[str]]:
 
 
 def is_tested(split: str, command: str) -> bool:
-    """Whether a command is for testing, in a split that follows from the grammar."""
+    """Tell whether a command is for testing, in a split that follows from the grammar."""
     if split == "length":
         return len(_solved()[command]) > TRAIN_ACTIONS
     added, _ = REPEATED[split]
@@ -179,7 +179,7 @@ class Scan:
         return cls(inputs[rows].to(device), outputs[rows].to(device))
 
     def batch(self, size: int, *stream: int | str) -> tuple[tuple[Tensor, Tensor, bool], Tensor]:
-        """What a model is given and should answer; the same stream gives the same batch.
+        """Draw commands and the actions that they ask for; the same stream gives the same batch.
 
         Returns:
             (commands [size, 9], actions [size, 49], whether to teach), actions [size, 49]; commands are drawn
@@ -215,12 +215,12 @@ def loss(scores: Tensor, actions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answers(model: EncoderDecoder, data: Scan, batch: int = 4096) -> Tensor:
-    """What the model answers to each command, decoded greedily: int64 [M, 49], as ``data.actions``."""
+    """Decode the model's answer to each command greedily: int64 [M, 49], as ``data.actions``."""
     return torch.cat([model.write(part, MOST_ACTIONS + 1) for part in data.commands.split(batch)])
 
 
 def answered(model: EncoderDecoder, data: Scan) -> Tensor:
-    """Whether the model answers each command with all its actions and their end, and no more: bool [M], on the CPU."""
+    """Tell whether the model answers each command with all its actions, their end and no more: bool [M], on the CPU."""
     return (answers(model, data) == data.actions).all(1).cpu()
 
 

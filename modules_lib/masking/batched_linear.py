@@ -81,7 +81,7 @@ class Draw:
         self.reached[start] = grads.shape[1]
 
     def take_gradients(self) -> dict[Callable[..., None], Tensor]:
-        """What has come, zero where nothing has; the draw is then ready for another backward pass."""
+        """Take the gradients that have come, zero where none has; the draw is then ready for another backward pass."""
         end = 0
         for start, size in sorted(self.reached.items()) + [(len(self.logits), 0)]:
             for total in self.gradients.values():
@@ -123,7 +123,7 @@ class _Masked(torch.autograd.Function):
 
 
 def masked_weights(draw: Draw, shapes: list[torch.Size]) -> list[Tensor]:
-    """Every parameter under all samples, [K, ...] each, for models that run K sets of weights themselves."""
+    """Draw every parameter under all samples, [K, ...] each, for models that run K sets of weights themselves."""
     starts = itertools.accumulate((shape.numel() for shape in shapes[:-1]), initial=0)
     placeholders = _Open.apply(draw.logits, draw.weights, draw, shapes)
     return [_Masked.apply(own, draw, start) for own, start in zip(placeholders, starts, strict=True)]

@@ -78,7 +78,7 @@ def blocks_run_once() -> Iterator[None]:
 
 
 def scalar_of(outputs: Sequence[Any], generator: torch.Generator) -> Tensor | None:
-    """A sum of all outputs that depend on weights, each number times a random one; None where there is none."""
+    """Sum all outputs that depend on weights, each number times a random one; None where there is none."""
     total = None
     for output in outputs:
         if isinstance(output, Tensor) and output.requires_grad:

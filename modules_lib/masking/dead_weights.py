@@ -48,7 +48,7 @@ class Grid:
         return len(self.rows) * len(self.columns)
 
     def living(self, dead: Tensor) -> Grid:
-        """What remains when rows and columns of dead weights go.
+        """Take away the rows and columns of dead weights.
 
         Args:
             dead: bool [R * C], which weights of this grid are.
@@ -77,7 +77,7 @@ def _width(shape: torch.Size) -> int:
 
 
 def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
-    """The grids of layers whose weights lie one after another, from the positions int64 [M] of all their weights."""
+    """Find the grids of layers that lie one after another, from the positions int64 [M] of all their weights."""
     grids, start = [], 0
     for shape in shapes:
         own = positions[(positions >= start) & (positions < start + shape.numel())] - start
@@ -87,7 +87,7 @@ def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
 
 
 def positions_of(grids: Sequence[Grid]) -> Tensor:
-    """The inverse of :func:`grids_at`: int64 [M], ascending."""
+    """Invert :func:`grids_at`: int64 [M], ascending."""
     starts = [0]
     for grid in grids:
         starts.append(starts[-1] + grid.shape.numel())

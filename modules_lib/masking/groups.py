@@ -42,12 +42,12 @@ class Groups:
 
 
 def rows(name: str, shape: torch.Size) -> Tensor:
-    """A group for each output unit: a row of a linear layer, a kernel of a convolution; each number of a vector."""
+    """Group the weights of each output unit: a row, a kernel of a convolution; each number of a vector."""
     return _along(shape, 0)
 
 
 def columns(name: str, shape: torch.Size) -> Tensor:
-    """A group for each input unit: a column of a linear layer, an input channel; each number of a vector."""
+    """Group the weights of each input unit: a column of a linear layer, an input channel; each number of a vector."""
     return _along(shape, min(1, len(shape) - 1))
 
 
@@ -108,7 +108,7 @@ NAMED: dict[str, Unit] = {"row": rows, "channel": rows, "column": columns}
 
 
 def unit_of(unit: str | Unit, number_of_heads: int | None) -> Unit | None:
-    """The function of a unit's name; None for single weights.
+    """Find the function of a unit's name; None for single weights.
 
     Raises:
         ValueError: there is no such unit, or the number of heads is missing.
@@ -146,7 +146,7 @@ def groups_of(unit: Unit, shapes: Mapping[str, torch.Size]) -> Groups:
 
 
 def masked_by(unit: Unit) -> Callable[[str, torch.Size], bool]:
-    """Whether a unit has groups for a parameter, by its name and shape."""
+    """Make a test of whether a unit has groups for a parameter, by its name and shape."""
     return lambda name, shape: unit(name, shape) is not None
 
 

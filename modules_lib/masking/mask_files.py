@@ -73,7 +73,7 @@ def write(path: str | Path, tasks: Mapping[str, Tensors], model: nn.Module | Non
 
 
 def read(path: str | Path, model: nn.Module | None) -> tuple[dict[str, dict[str, Tensor]], float | None]:
-    """The masks of each task that :func:`write` wrote, bool tensors by parameter, and alpha.
+    """Read the masks of each task that :func:`write` wrote, bool tensors by parameter, and alpha.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -149,7 +149,7 @@ def _check_fits(path: str | Path, shapes: dict[str, tuple[int, ...]], trained_on
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of the names, shapes and values of a model's parameters and buffers, 32 hexadecimal digits."""
+    """Hash the names, shapes and values of a model's parameters and buffers: 32 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

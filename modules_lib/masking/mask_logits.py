@@ -148,13 +148,13 @@ class MaskLogits(nn.Module):
         return self.groups.count if self.groups else sum(self.sizes)
 
     def price(self, alpha: float) -> float | Tensor:
-        """The penalty on each logit: alpha or, where each weight has its price, that times the size of its group."""
+        """Give the penalty on each logit: alpha or, where each weight has its price, alpha times the group's size."""
         if self.groups is None or self.penalty == "group":
             return alpha
         return alpha * self.groups.sizes.to(self.logits.device)
 
     def masks(self) -> Masks:
-        """The masks so far: a weight is kept where its probability exceeds one half.
+        """Threshold the logits: a weight is kept where its probability exceeds one half.
 
         Raises:
             ValueError: a logit is not a number, so that nothing is known of its weight.
@@ -167,5 +167,5 @@ class MaskLogits(nn.Module):
         return Masks(self._named(self.logits.detach() > 0))
 
     def probabilities(self) -> dict[str, Tensor]:
-        """The probability of each weight to be kept, by parameter name; zero where it has left training."""
+        """Give the probability of each weight to be kept, by parameter name; zero where it has left training."""
         return self._named(torch.sigmoid(self.logits.detach()))

@@ -114,7 +114,7 @@ class MaskedModel(MaskLogits):
             keep_freed_memory()
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """The model's outputs, batch first. Every call draws K new masks from the noise of the next step.
+        """Run the model, batch first. Every call draws K new masks from the noise of the next step.
 
         Args:
             inputs, named: the model's arguments: tensors [batch, ...], or tuples, lists and dicts of them; slice k of
@@ -249,7 +249,7 @@ class MaskedModel(MaskLogits):
         return not reason
 
     def frozen_parameters(self) -> dict[str, Tensor]:
-        """The wrapped model's parameters that are not masked, by name; without gradients unless these are wanted."""
+        """List the model's parameters that are not masked, by name; without gradients unless these are wanted."""
         others: dict[str, Tensor] = {n: p for n, p in self.model.named_parameters() if n not in self.shapes}
         return others if self.frozen_get_gradients else {name: p.detach() for name, p in others.items()}
 

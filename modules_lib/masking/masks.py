@@ -68,15 +68,15 @@ class Masks(Mapping[str, Tensor]):
         return Masks({name: operation(self[name], other[name]) for name in self})
 
     def count(self, name: str | None = None) -> int:
-        """How many weights are kept, in the named tensor or in all."""
+        """Count the weights that are kept, in the named tensor or in all."""
         return sum(int(tensor.sum()) for tensor in self._select(name))
 
     def size(self, name: str | None = None) -> int:
-        """How many weights there are, kept or not, in the named tensor or in all."""
+        """Count all weights, kept or not, in the named tensor or in all."""
         return sum(tensor.numel() for tensor in self._select(name))
 
     def kept(self, name: str | None = None) -> float:
-        """The kept proportion of the weights, in the named tensor or in all; nan for no weights."""
+        """Measure the kept proportion of the weights, in the named tensor or in all; nan for no weights."""
         return self.count(name) / self.size(name) if self.size(name) else math.nan
 
     def _select(self, name: str | None) -> list[Tensor]:

@@ -27,7 +27,7 @@ def straight_through(samples: Tensor) -> Tensor:
 
 
 def flatten(tensor: Tensor, several: int = 0) -> Tensor:
-    """A parameter or its gradient as a vector. Kernels of convolutions lie channels last, where they are fastest.
+    """Lay out a parameter or its gradient as a vector. Kernels lie channels last, where they are fastest.
 
     Args:
         several: 1 for K of them, [K, ...] -> [K, N].
@@ -36,7 +36,7 @@ def flatten(tensor: Tensor, several: int = 0) -> Tensor:
 
 
 def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of :func:`flatten`, of one vector or of K, a view."""
+    """Invert :func:`flatten`, for one vector or for K; the result is a view."""
     several = flat.shape[:-1]
     if len(shape) > 3:
         return flat.view(*several, shape[0], *shape[2:], shape[1]).movedim(-1, len(several) + 1)
@@ -44,7 +44,7 @@ def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
 
 
 def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> list[Tensor]:
-    """A position and what of each [N] begins there, as samplers take them; the positions of all where they are given.
+    """Cut a piece out of vectors [N], as samplers take it: its position, or those of all, and each vector's part.
 
     The position is a tensor, since a number would be compiled into them, and the pieces are detached, since what a
     tensor is a view of would be.

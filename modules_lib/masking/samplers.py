@@ -178,7 +178,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 
 
 def sampler_of(sampler: str | type[Sampler]) -> type[Sampler]:
-    """The sampler of a name; a class is itself.
+    """Find the sampler of a name; a class is itself.
 
     Raises:
         ValueError: there is no such sampler, or the class lacks one of its functions.

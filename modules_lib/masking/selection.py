@@ -17,7 +17,7 @@ NORMS = ("WeightNorm", "SpectralNorm")  # hooks of torch's older functions
 
 
 def weights_only(model: nn.Module) -> Where:
-    """The paper's choice of what to mask: every parameter but biases and embeddings."""
+    """Choose the parameters to mask as the paper does: all but biases and embeddings."""
     embeddings = {
         id(parameter)
         for module in model.modules()
@@ -30,7 +30,7 @@ def weights_only(model: nn.Module) -> Where:
 
 
 def effective(model: Network) -> Network:
-    """The model with its weights as they act: parametrised, normed and pruned ones become plain parameters.
+    """Make a model's weights plain parameters as they act, where they are parametrised, normed or pruned.
 
     A mask on the numbers that such a weight is computed from is not a mask on the weight: a norm without its vector is
     a division by zero.
@@ -76,7 +76,7 @@ def _computed(module: nn.Module) -> bool:
 
 
 def copy_of(model: Network) -> Network:
-    """A deep copy, whatever the last call left on the modules: what belongs to a graph is copied without it."""
+    """Copy a model deeply, whatever the last call left on its modules: tensors of a graph are copied without it."""
     left: dict[int, object] = {}
 
     def note(value: object) -> None:
@@ -135,7 +135,7 @@ def check_model(model: object) -> None:
 def chosen(
     model: nn.Module, where: Where | None, also: Callable[[str, torch.Size], bool] | None = None
 ) -> dict[str, nn.Parameter]:
-    """The parameters to mask, by name: those that ``where`` is true for, of them those of floating type with weights.
+    """Select the parameters to mask, by name: those that ``where`` is true for, of floating type, with weights.
 
     Args:
         also: what must be true of name and shape, too.

@@ -45,7 +45,7 @@ class Slicing:
         self.changes_inputs = False
 
     def name(self, place: str | int) -> str:
-        """An argument's name; its place where it has none."""
+        """Name an argument; its place where it has none."""
         if isinstance(place, str):
             return place
         return self.places[place] if place < len(self.places) else str(place)
@@ -64,7 +64,7 @@ class Slicing:
         return [(place, value, self._dim(place)) for place, value in places]
 
     def batch(self, arguments: Arguments) -> int:
-        """The number of rows: of the first argument that is not shared.
+        """Count the rows of the first argument that is not shared.
 
         Raises:
             ValueError: no argument has a batch.
@@ -202,7 +202,7 @@ def _places(model: nn.Module) -> list[str]:
 
 
 def cloned(arguments: Arguments) -> Arguments:
-    """The arguments as tensors of their own, which a model may change."""
+    """Copy the arguments, for a model that may change them."""
     return map_tensors(torch.clone, arguments)
 
 

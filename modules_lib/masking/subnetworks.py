@@ -16,7 +16,7 @@ from modules_lib.support.checks import check_choice
 
 @contextlib.contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards each of its modules as it was."""
+    """Put the model into evaluation mode, and afterwards each of its modules back as it was."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()

@@ -63,7 +63,7 @@ class EncoderDecoder(nn.Module):
             begin_lstm(lstm, first_weights)
 
     def forward(self, words: Tensor, answers: Tensor, teach: bool = True) -> Tensor:
-        """The scores of every token of the answers, one answer after another.
+        """Score every token of the answers, one answer after another.
 
         Args:
             words: int64 [B, W], -1 where a sequence has ended.

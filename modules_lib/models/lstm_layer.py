@@ -104,7 +104,7 @@ class Layer:
 
 
 def layers_of(part: str, weights: dict[str, Tensor], states: list[State], counts: list[int]) -> list[Layer]:
-    """The layers of a :class:`torch.nn.LSTM` in these states, for steps of so many sequences.
+    """Make the layers of a :class:`torch.nn.LSTM` in these states, for steps of so many sequences.
 
     Args:
         part: name of the LSTM, before its parameters' in ``weights``: name -> [K, ...], or [1, ...].
@@ -232,7 +232,7 @@ def _function(name: str, kind: str, dtype: torch.dtype) -> Callable[..., None] |
     function.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 
     def call(counts: list[int], steps: Sequence[int], *arrays: Tensor | None) -> None:
-        """It is told the address of each array and the distance between groups."""
+        """Call the function with the address of each array and the distance between groups."""
         first, last, counted = arrays[0], arrays[-1], array.array("q", counts)
         assert first is not None and last is not None  # they have the inputs, and groups and units
         groups, _, units = last.shape

@@ -55,7 +55,7 @@ class Packing:
         return tokens[self._row, self._step]
 
     def at(self, rows: Tensor, steps: Tensor) -> Tensor:
-        """Where tokens of these sequences lie in [N], each in its group."""
+        """Find where tokens of these sequences lie in [N], each in its group."""
         return self._starts[steps] + self._rank[rows]
 
     def unpack(self, packed: Tensor, chosen: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
-    """The value, if it is a whole number of at least ``least``.
+    """Check that a value is a whole number of at least ``least``, and return it.
 
     Raises:
         ValueError: it is not.
@@ -20,7 +20,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
 def check_number(
     name: str, value: Any, example: str, least: float = 0.0, above: bool = False, below: float = math.inf
 ) -> float:
-    """The value, if it is a finite number of at least ``least``, or above it, and below ``below``.
+    """Check that a value is a finite number of at least ``least``, or above it, and below ``below``, and return it.
 
     Raises:
         ValueError: it is not.
@@ -34,7 +34,7 @@ def check_number(
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
-    """The value, if it is one of the choices.
+    """Check that a value is one of the choices, and return it.
 
     Raises:
         ValueError: it is not.
@@ -46,7 +46,7 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
 
 
 def check_slices(batch: int, samples: int) -> None:
-    """That a batch can be cut into a slice for each mask sample.
+    """Check that a batch can be cut into a slice for each mask sample.
 
     Raises:
         ValueError: it cannot.

@@ -15,7 +15,7 @@ def maybe_fused(function: Callable[..., Any], fuse: bool) -> Callable[..., Any]:
 
 @functools.cache
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled for tensors of any size, or as it is where it cannot be compiled.
+    """Compile a function for tensors of any size; where it cannot be compiled it stays as it is.
 
     The numbers are the same; sums may be rounded otherwise.
 

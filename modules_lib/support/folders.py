@@ -7,5 +7,5 @@ ROOT = Path(__file__).resolve().parents[2]  # of the repository, where the libra
 
 
 def folder(name: str) -> Path:
-    """The folder of this name beside the library, or what the environment variable ``MODULES_<NAME>`` says instead."""
+    """Find the folder of this name beside the library, or where the environment variable ``MODULES_<NAME>`` says."""
     return Path(os.environ.get(f"MODULES_{name.upper()}") or ROOT / name).resolve()

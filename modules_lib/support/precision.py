@@ -8,7 +8,7 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def product_type(precision: str) -> torch.dtype | None:
-    """What products are computed in: None for the model's own type.
+    """Find the type of products: None for the model's own.
 
     Raises:
         ValueError: there is no such precision.
@@ -18,7 +18,7 @@ def product_type(precision: str) -> torch.dtype | None:
 
 
 def native_bfloat16() -> bool:
-    """Whether the machine multiplies in bfloat16 without a detour."""
+    """Tell whether the machine multiplies in bfloat16 without a detour."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -21,7 +21,7 @@ def keys(*parts: int | str, count: int, device: torch.device | str = "cpu") -> T
 
 
 def mask_keys(*parts: int | str, samples: int, device: torch.device | str = "cpu") -> Tensor:
-    """The keys of K mask samples, int32 [(K + 1) // 2, 2]: one for every two (see :func:`mask_noise`)."""
+    """Make the keys of K mask samples, int32 [(K + 1) // 2, 2]: one for every two (see :func:`mask_noise`)."""
     return keys(*parts, count=(samples + 1) // 2, device=device)
 
 
@@ -40,7 +40,7 @@ def uniforms(keys: Tensor, size: int, start: Tensor | int = 0) -> Tensor:
 
 
 def mask_noise(keys: Tensor, samples: int, size: int, start: Tensor | int = 0) -> list[Tensor]:
-    """The uniform numbers of K mask samples, K times float32 [size], from :func:`mask_keys`.
+    """Draw the uniform numbers of K mask samples, K times float32 [size], from :func:`mask_keys`.
 
     Two samples share a hash: the second reads its bits with the halves exchanged. Each has the distribution of
     :func:`uniforms`; what one tells about the other is what its last bits tell, a correlation of 2^-15.

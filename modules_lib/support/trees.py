@@ -21,7 +21,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
 
 
 def tensors(tree: Any) -> Iterator[Tensor]:
-    """Every tensor of a structure, in order."""
+    """Yield every tensor of a structure, in order."""
     if isinstance(tree, Tensor):
         yield tree
     for part in _parts(tree) or ():
@@ -29,7 +29,7 @@ def tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def batch_size(tree: Any) -> int:
-    """The first dimension of the first tensor that has any.
+    """Find the first dimension of the first tensor that has any.
 
     Raises:
         ValueError: there is none.
@@ -41,13 +41,13 @@ def batch_size(tree: Any) -> int:
 
 
 def leaves(tree: Any) -> list[Any]:
-    """Everything in a structure that is no structure itself, in order: tensors, numbers, words."""
+    """List everything in a structure that is no structure itself, in order: tensors, numbers, words."""
     parts = _parts(tree)
     return [tree] if parts is None else [leaf for part in parts for leaf in leaves(part)]
 
 
 def rebuilt(tree: Any, values: Sequence[Any]) -> Any:
-    """The structure with other :func:`leaves`."""
+    """Fill a structure with other :func:`leaves`."""
     left = iter(values)
 
     def build(part: Any) -> Any:
@@ -58,14 +58,14 @@ def rebuilt(tree: Any, values: Sequence[Any]) -> Any:
 
 
 def holds_tensors(value: Any) -> bool:
-    """Whether a value is a tensor, or a list, tuple or dict with one in it."""
+    """Tell whether a value is a tensor, or a list, tuple or dict with one in it."""
     if isinstance(value, dict):
         return any(map(holds_tensors, value.values()))
     return isinstance(value, Tensor) or (isinstance(value, list | tuple | set) and any(map(holds_tensors, value)))
 
 
 def agree(ours: Any, theirs: Any, others: Any) -> bool:
-    """Whether ours are theirs but for rounding, which is far less than how theirs and the others differ."""
+    """Tell whether ours are theirs but for rounding, which is far less than how theirs and the others differ."""
     if isinstance(theirs, Tensor):
         if not isinstance(ours, Tensor) or ours.shape != theirs.shape:
             return False

@@ -92,7 +92,7 @@ def choose_alpha(
     """
     training = (training or MaskTraining(steps=2000)).changed(settings)
     steps = training.steps
-    check_number("tolerance", tolerance, "0.01")
+    check_number("tolerance", tolerance, "0.01 (one point of accuracy)", below=1.0)
     if patience is not None:
         check_count("patience", patience)
     model.eval()
@@ -144,7 +144,7 @@ def search(
     limit: float = 1e-3,
     refinements: int = 2,
 ) -> tuple[float, dict[float, float]]:
-    """The rule itself, for any accuracy as a function of alpha: raise alpha while it holds, then step back.
+    """Search by the rule itself, for any accuracy as a function of alpha: raise alpha while it holds, then step back.
 
     Args:
         accuracy: of the full task under a mask trained at an alpha.

@@ -72,7 +72,7 @@ class Checkpoint:
             raise cannot_write(last, error) from error
 
     def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """The record and tensors of the last good state; None if there is none. Damaged files are named and skipped."""
+        """Load record and tensors of the last good state; or None. Damaged files are skipped with a warning."""
         for path in self.files:
             if path.exists():
                 try:

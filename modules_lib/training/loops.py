@@ -107,7 +107,7 @@ class _WeightTraining:
 
 
 def cooled(rate: float, taken: int, steps: int, cooldown: float) -> float:
-    """The rate after so many steps, if it falls to zero in a straight line over the last proportion of them."""
+    """Lower a rate in a straight line to zero over the last proportion of the steps."""
     left = 1 - taken / steps
     return rate * left / cooldown if left < cooldown else rate
 

@@ -109,7 +109,7 @@ class MaskAdam:
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on."""
+        """List all tensors that the next step depends on."""
         batched = -1 if self.masked.batched is None else int(self.masked.batched)
         counts = torch.tensor([self.steps, self.masked.step, batched])
         living = {} if self.masked.living is None else {"living": self.masked.living}

@@ -101,7 +101,7 @@ class MaskTraining:
             object.__setattr__(self, name, value)
 
     def changed(self, settings: Settings) -> MaskTraining:
-        """The same with other settings.
+        """Change some settings.
 
         Raises:
             TypeError: there is no such setting.
@@ -113,7 +113,7 @@ class MaskTraining:
         return replace(self, **settings)
 
     def masked(self, model: nn.Module, stage: str) -> MaskedModel:
-        """A model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
+        """Make a model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
         return MaskedModel(
             model,
             1 if self.whole else self.samples,

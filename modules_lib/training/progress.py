@@ -65,7 +65,7 @@ class Progress:
     code: list[dict[str, Any]] = field(default_factory=list)
 
     def loop(self, name: str, point: Point | None = None) -> Loop:
-        """A training loop of this run."""
+        """Begin a training loop of this run."""
         return Loop(name, self, point, self.checkpoint(name) if self.checkpoint else None)
 
 
@@ -120,7 +120,7 @@ class Loop:
 
 
 def random_state() -> dict[str, Tensor]:
-    """The state of torch's own generators, which dropout draws from."""
+    """Read the state of torch's own generators, which dropout draws from."""
     state = {"generator": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["generator of the GPU"] = torch.cuda.get_rng_state()

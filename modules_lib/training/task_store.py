@@ -62,11 +62,11 @@ class TaskStore:
                 raise ValueError(f"{folder} holds masks with {other}{here}; name another folder, or take the same.")
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """Where the training of a task keeps its state."""
+        """Name the place where the training of a task keeps its state."""
         return Checkpoint(self.folder, name, {"about": self.about})
 
     def masks(self, task: str) -> Masks | None:
-        """The finished masks of a task, if there are any."""
+        """Load the finished masks of a task, if there are any."""
         path = self._file(task)
         return Masks.load(path) if path.exists() else None
 
@@ -77,14 +77,14 @@ class TaskStore:
             path.unlink(missing_ok=True)
 
     def loop(self, task: str) -> str:
-        """A task's name in file names, which cannot have every character."""
+        """Name a task for files, whose names cannot have every character."""
         return f"task-{self.tasks.index(task)}"
 
     def _file(self, task: str) -> Path:
         return self.folder / f"{self.loop(task)}.masks"
 
     def choice(self, made: Callable[[], Choice]) -> Choice:
-        """The choice of alpha: that which is stored, or made now and stored."""
+        """Load the choice of alpha that is stored, or make and store it now."""
         path, masks = self.folder / "choice.json", self.folder / "choice.masks"
         if path.exists():
             found = json.loads(path.read_text(encoding="utf8"))

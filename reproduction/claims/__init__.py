@@ -90,7 +90,7 @@ class Verdict:
         return f"{outcomes.count(HOLDS)} of {len(outcomes)} statements hold{others}, {self.made_from}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as ``python -m reproduction claims --json`` prints it."""
+        """Write the verdict as ``python -m reproduction claims --json`` prints it."""
         return {
             "id": self.claim.id,
             "claim": self.claim.claim,
@@ -152,7 +152,7 @@ CLAIMS = [
 
 
 def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict:
-    """A claim's verdict from each experiment's results (as from :func:`results.published`), by seeds common to all."""
+    """Judge a claim by each experiment's results (as from :func:`results.published`), by seeds common to all."""
     chosen = [name if _there(name, results) else claim.instead.get(name, name) for name in claim.experiments]
     if claim.each:  # each by its own seeds
         used = {name: results[name] for name in chosen if _there(name, results)}
@@ -209,7 +209,7 @@ def verdicts(scale: str = "laptop", *numbers: int, results: dict[str, pd.DataFra
 
 
 def report(verdicts: list[Verdict], details: bool = True) -> str:
-    """The verdicts as plain text, one line each, with every statement below if details are wanted."""
+    """Write the verdicts as plain text, one line each, with every statement below if details are wanted."""
     lines = []
     for verdict in verdicts:
         source = f"{verdict.claim.paper}; {verdict.made_from}" if verdict.made_from else verdict.claim.paper

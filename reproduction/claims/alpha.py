@@ -92,7 +92,7 @@ def sharing_falls_with_capacity(results: dict[str, pd.DataFrame]) -> list[Statem
 
 
 def full_mask_keeps_accuracy(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Of the experiments that have results."""
+    """Compare accuracy with and without the full-task mask in the experiments that have results."""
     statements = []
     for experiment, (name, tasks) in LEARNED.items():
         frame = results.get(experiment, pd.DataFrame())

@@ -80,7 +80,7 @@ def mean_sharing(results: pd.DataFrame, first: int | None = None) -> pd.DataFram
 
 
 def early_sharing(results: pd.DataFrame) -> pd.Series:
-    """Of hidden layers, over the first EARLY tasks after the first, by seed."""
+    """Average the sharing of hidden layers over the first EARLY tasks after the first, by seed."""
     return mean_sharing(results, EARLY)[list(HIDDEN)].mean(axis=1)
 
 

@@ -75,7 +75,7 @@ class Statement:
         return number(self.values, self.unit)
 
     def to_dict(self) -> dict[str, object]:
-        """The statement for programs; numbers are null where there are none. ``interval`` is of the mean value."""
+        """Write the statement for programs; missing numbers are null. ``interval`` is of the mean value."""
         low, high = bounds(self.values)
         mean = float(self.values.mean(skipna=False))
         clean = [None if math.isnan(value) else round(value, 6) for value in (mean, low, high)]

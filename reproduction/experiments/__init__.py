@@ -39,7 +39,7 @@ class Experiment:
     earlier: bool = False
 
     def published_changes(self, scale: str) -> dict[str, Any]:
-        """The settings in which the published runs of a scale differ from its preset."""
+        """List the settings in which the published runs of a scale differ from its preset."""
         before = self.presets[scale].before() if self.earlier and scale == "paper" else {}
         return before | self.published.get(scale, {})
 
@@ -82,7 +82,7 @@ CHAPTERS = {
 
 
 def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
-    """An experiment's config at a scale, with changed fields; fields changed to None keep the preset's value.
+    """Find an experiment's config at a scale, with changed fields; fields changed to None keep the preset's value.
 
     Raises:
         ValueError: there is no such experiment, scale or field, or a value is not allowed.
@@ -97,7 +97,7 @@ def preset(experiment: str, scale: str = "laptop", **changes: Any) -> Config:
 
 
 def published_preset(experiment: str, scale: str = "laptop") -> Config:
-    """The config whose runs are published at a scale: at laptop scale, more than a chapter has the time for."""
+    """Find the config whose runs are published at a scale: at laptop scale, more than a chapter has the time for."""
     entry = EXPERIMENTS[check_choice("experiment", experiment, EXPERIMENTS)]
     return preset(experiment, scale, **entry.published_changes(check_choice("scale", scale, SCALES)))
 
@@ -120,7 +120,7 @@ RETIRED: dict[str, dict[str, Any]] = {
 
 
 def read_config(stored: dict[str, Any]) -> Config:
-    """The config that a run's ``config.json`` holds.
+    """Read the config from a run's ``config.json``.
 
     Raises:
         ValueError: it is of an experiment or with a setting that this version does not have.
@@ -135,13 +135,13 @@ def read_config(stored: dict[str, Any]) -> Config:
 
 
 def scale_of(config: Config) -> str:
-    """The scale whose preset this config is, or ``"custom"``."""
+    """Find the scale whose preset this config is, or ``"custom"``."""
     entry = EXPERIMENTS.get(config.experiment)
     return next((scale for scale in SCALES if entry and entry.presets[scale] == config), "custom")
 
 
 def nearest_scale(config: Config) -> tuple[str, dict[str, Any]]:
-    """The scale whose preset has most of a config's settings, and the settings that differ with the config's values."""
+    """Find the scale whose preset has most of a config's settings, and the settings that differ, with their values."""
     own = config.fields()
     changes = {
         scale: {name: value for name, value in own.items() if value != preset.fields()[name]}

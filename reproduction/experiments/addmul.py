@@ -28,7 +28,7 @@ class AddMul(NetworkConfig):
 
     @classmethod
     def presets(cls, network: str) -> dict[str, Config]:
-        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        """Make the config of each scale; smoke and laptop differ from the paper."""
         earlier = cls.before()  # of the choices that the paper leaves open: published runs of these scales have them
         small: dict[str, Any] = {"batch": 64, "weight_steps": 150, "mask_steps": 60, **earlier}
         large: dict[str, Any] = {"precision": "auto"}  # agrees with float32 within the noise of seeds

@@ -53,7 +53,7 @@ class Capacity(AddMul):
 def resized(
     kind: type[AddMul], size: str, hidden: tuple[tuple[int, ...], tuple[int, ...]], **changes: dict[str, Any]
 ) -> dict[str, Config]:
-    """The configs of the add/mul FNN with other hidden layers (at laptop and paper scale) and changes by scale."""
+    """Make the configs of the add/mul FNN with other hidden layers (at laptop and paper scale) and changes by scale."""
     laptop, paper = hidden
     layers = {"smoke": tuple(n // 5 for n in laptop[:2]), "laptop": laptop, "paper": paper}
     return {

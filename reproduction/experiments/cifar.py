@@ -69,7 +69,7 @@ class LeaveOneOut(FrozenConfig):
 
     @classmethod
     def presets(cls) -> dict[str, Config]:
-        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        """Make the config of each scale; smoke and laptop differ from the paper."""
         few: dict[str, Any] = {"removed": ("airplane", "cat", "truck")}
         return {
             "smoke": cls(
@@ -110,7 +110,7 @@ class LeaveOneOut(FrozenConfig):
         return ()
 
     def needs(self, stage: str) -> tuple[str, ...]:
-        """The reference, whose mask of the classifier all others have."""
+        """Name the reference, whose mask of the classifier all other stages have."""
         name, factor = self._asked(stage)
         return () if name == "full" else (stage_with("full", factor),)
 
@@ -160,7 +160,7 @@ class LeaveOneOut(FrozenConfig):
         return self.data("test").first(self.tested)
 
     def data(self, part: str) -> Images:
-        """The training or the test images."""
+        """Load the training or the test images."""
         return generated(part, device=device()) if self.images == "generated" else cifar10(part, device())
 
     @property
@@ -183,20 +183,20 @@ def _classifier(masks: Masks) -> Masks:
 
 @torch.no_grad()
 def predictions(model: nn.Module, data: Images, batch: int = 500) -> Tensor:
-    """The class that the model takes each image for: int64 [M]."""
+    """Find the class that the model takes each image for: int64 [M]."""
     rows = torch.arange(len(data.images), device=data.images.device)
     return torch.cat([model(data.normalised(part)).argmax(-1) for part in rows.split(batch)])
 
 
 def confusion(labels: Tensor, predicted: Tensor) -> np.ndarray:
-    """What part of each class's images is taken for each class: [class, taken for]."""
+    """Count the part of each class's images that is taken for each class: [class, taken for]."""
     counts = np.zeros((len(CLASSES), len(CLASSES)))
     np.add.at(counts, (labels.cpu().numpy(), predicted.cpu().numpy()), 1)
     return counts / counts.sum(1, keepdims=True).clip(min=1)
 
 
 def confusion_rows(stage: str, labels: Tensor, predicted: Tensor) -> Rows:
-    """The same, class (``task``) by class (``bin``), where it is not zero."""
+    """Write :func:`confusion` as rows, class (``task``) by class (``bin``), where it is not zero."""
     parts = confusion(labels, predicted)
     return [
         {"stage": stage, "task": CLASSES[i], "metric": "confusion", "bin": int(j), "value": round(parts[i, j], 6)}

@@ -70,7 +70,7 @@ class Samplers(AddMul):
 
     @classmethod
     def all_presets(cls) -> dict[str, Config]:
-        """The configs of each scale: the network of the capacity comparison's "medium" size."""
+        """Make the config of each scale: the network of the capacity comparison's "medium" size."""
         hidden = {"smoke": (40, 40), "laptop": SIZES["medium"][0], "paper": SIZES["medium"][1]}
         changes: dict[str, Any] = {"smoke": {"repeats": 1}, "laptop": SHORTER | {"repeats": 1}}
         return {

@@ -124,5 +124,5 @@ def _start_anew(model: nn.Module, used: Masks, seed: int) -> None:
 
 
 def nothing_used(model: nn.Module) -> Masks:
-    """The masks before the first task: all weights are free."""
+    """Make the masks before the first task: all weights are free."""
     return Masks({name: torch.zeros(p.shape, dtype=torch.bool) for name, p in model.named_parameters()})

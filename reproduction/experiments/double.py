@@ -36,7 +36,7 @@ class Double(NetworkConfig):
 
     @classmethod
     def presets(cls, network: str) -> dict[str, Config]:
-        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        """Make the config of each scale; smoke and laptop differ from the paper."""
         earlier = cls.before()  # of the choices that the paper leaves open: published runs of these scales have them
         small: dict[str, Any] = {"batch": 64, "weight_steps": 150, "mask_steps": 60, **earlier}
         large: dict[str, Any] = {"precision": "auto"}
@@ -77,7 +77,7 @@ class Double(NetworkConfig):
         return self._network(double.INPUTS, double.OUTPUTS, at_once * self.repeats)
 
     def data(self, stage: str) -> DoubleAddition:
-        """What the stage shows and reads. The other pair's input is zero, and its sum is left out."""
+        """Make the questions of a stage. The other pair's input is zero, and its sum is left out."""
         asked = STAGES[check_choice("stage", stage, STAGES)]
         shown: list[tuple[int, ...]]
         if self.network == "fnn":

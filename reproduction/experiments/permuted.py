@@ -52,7 +52,7 @@ class Permuted:
 
     @classmethod
     def of(cls, data: Images, seed: int, task: int) -> Permuted:
-        """The task's permutation; that of the first leaves the pixels where they are."""
+        """Draw the task's permutation; that of the first leaves the pixels where they are."""
         draw = noise.uniforms(noise.keys(seed, "permutation", task, count=1), PIXELS)[0]
         order = draw.argsort(stable=True) if task else torch.arange(PIXELS)
         return cls(data, order.to(data.images.device))
@@ -64,7 +64,7 @@ class Permuted:
 
     @torch.no_grad()
     def outputs(self, model: nn.Module) -> Tensor:
-        """What the model gives for every image: [M, 10]."""
+        """Run the model on every image: [M, 10]."""
         rows = torch.arange(len(self.data.images)).split(1000)
         return torch.cat([model(self.data.normalised(part).flatten(1)[:, self.order]) for part in rows])
 
@@ -102,7 +102,7 @@ class PermutedMNIST(Config):
 
     @classmethod
     def presets(cls, variant: str) -> dict[str, Config]:
-        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        """Make the config of each scale; smoke and laptop differ from the paper."""
         return {
             "smoke": cls(variant=variant, tasks=3, weight_steps=15, hidden=(40, 40, 16), images="generated"),
             "laptop": cls(variant=variant, tasks=2, weight_steps=700, weight_lr=2e-3, cooldown=0.3, mask_lr=5e-2),
@@ -136,7 +136,7 @@ class PermutedMNIST(Config):
         return {f"layers.{i}.weight": label for i, label in enumerate(["input", *between, "output"])}
 
     def data(self, part: str) -> Images:
-        """The training or the test images, before any permutation."""
+        """Load the training or the test images, before any permutation."""
         return generated(part, SHAPE, device()) if self.images == "generated" else mnist(part, device())
 
     @property
@@ -144,7 +144,7 @@ class PermutedMNIST(Config):
         return IMAGES[self.images]
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
-        """All tasks, one after another; after each, all that have been learned are tested with their own masks."""
+        """Learn all tasks, one after another; after each, all that are learned are tested with their own masks."""
         train, test = self.data("train"), self.data("test")
         model = ContinualFNN(self.hidden).to(device()).eval()
         used, rows = nothing_used(model), []

@@ -62,7 +62,7 @@ class Splits(FrozenConfig):
 
     @classmethod
     def presets(cls) -> dict[str, Config]:
-        """The configs of each scale; what smoke and laptop change is what the paper does not."""
+        """Make the config of each scale; smoke and laptop differ from the paper."""
         return {
             "smoke": cls(**cls.before(), batch=16, weight_steps=60, mask_steps=20, embedding=8, state=16),
             "laptop": cls(
@@ -117,7 +117,7 @@ class Splits(FrozenConfig):
         return names | {OUTPUT: "output"}
 
     def data(self, stage: str) -> Scan:
-        """The commands that a stage trains with."""
+        """Load the commands that a stage trains with."""
         check_choice("stage", stage, self.stages)
         train, _ = scan.split("simple" if stage == "full" else stage)
         return Scan.of(train, device())
@@ -152,7 +152,7 @@ class Splits(FrozenConfig):
 
 
 def removed_by_token(masks: dict[str, Masks]) -> Rows:
-    """Of the output weights of each token that any split needs, how many there are, and how many each stage keeps."""
+    """Count the output weights of each token that any split needs, and those of them that each stage keeps."""
     rows: Rows = []
     needed = torch.stack([masks[name][OUTPUT] for name in SPLITS if name in masks]).any(0)  # [tokens, state]
     for i, token in enumerate(TOKENS):

@@ -78,7 +78,7 @@ class Sweep(AddMul):
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        """As at one beta, but for curves and histograms, of which there would be too many."""
+        """Find masks as at one beta, but without curves and histograms, of which there would be too many."""
         asked = Stage.read(check_choice("stage", stage, self.stages))
         [factor] = [factor for factor in self.factors if stage_at(asked.task, factor) == stage]
         config = replace(self, beta=factor * self.beta)
@@ -86,5 +86,5 @@ class Sweep(AddMul):
         return masks, []
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        """As at one beta, at each; without inverted masks."""
+        """Measure as at one beta, at each; without inverted masks."""
         return self._outcomes(model, masks) + self._counts(masks)

@@ -45,7 +45,7 @@ class Snapshot:
 
 
 def two_xors(seed: int = 0, hidden: int = 10, steps: int = 600) -> nn.Module:
-    """A trained network for both tasks."""
+    """Train a network for both tasks."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = FNN(4, [hidden], 2, first_weights="xavier")
@@ -55,7 +55,7 @@ def two_xors(seed: int = 0, hidden: int = 10, steps: int = 600) -> nn.Module:
 
 
 def accuracy(model: nn.Module) -> list[float]:
-    """The share of the 16 inputs that each output gets right."""
+    """Measure the share of the 16 inputs that each output gets right."""
     with torch.no_grad():
         return [float(share) for share in ((model(INPUTS) > 0) == (TARGETS > 0)).float().mean(0)]
 

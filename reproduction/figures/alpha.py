@@ -133,7 +133,7 @@ def _over_betas(figure: go.Figure, steps: list[tuple[float, dict, list[int]]], h
 
 
 def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
-    """Weights "kept" by each stage, or "sharing" of each operation, in per cent by layer, at the slider's beta."""
+    """Draw weights "kept" by each stage, or "sharing" of each operation, in per cent by layer, at the slider's beta."""
     stages = {"full": "both operations", **TASKS} if metric == "kept" else TASKS
     figure = panels(list(SWEPT.values()), vertical_spacing=0.2)
     over = factors(published["large"])
@@ -261,7 +261,7 @@ def _density(counts: pd.DataFrame) -> pd.Series:
 
 
 def shrinking(results: Results, names: dict[str, str]) -> go.Figure:
-    """The proportion of weights that the masks keep while they are trained, on a logarithmic axis.
+    """Draw the proportion of weights that the masks keep while they are trained, on a logarithmic axis.
 
     Args:
         results: by experiment; buttons choose which is shown.

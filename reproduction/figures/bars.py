@@ -58,7 +58,7 @@ def _panels(published: Results, run: Results, names: Mapping[str, str]) -> tuple
 
 
 def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str]) -> go.Figure:
-    """The share of each of two tasks' weights that the other uses too, by layer [%]; black lines mark chance."""
+    """Draw the share of each of two tasks' weights that the other uses too, by layer [%]; black lines mark chance."""
     figure = per_layer(published, run, names, tasks, SHARED)
     for row, network in enumerate(shown(published, run, names), 1):
         if PUBLISHED in dict(both(network, published, {})):
@@ -70,12 +70,12 @@ def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: M
 
 
 def shown(published: Results, run: Results, names: Mapping[str, str]) -> list[str]:
-    """The networks that there are results of."""
+    """List the networks that there are results of."""
     return [network for network in names if network in run or network in published]
 
 
 def both(network: str, published: Results, run: Results) -> list[tuple[str, pd.DataFrame]]:
-    """What there is to show of a network: ("published", its results), ("this run", its results)."""
+    """List the results of a network by their kind: ("published", its results), ("this run", its results)."""
     sides = [(kind, results[network]) for kind, results in ((PUBLISHED, published), (RUN, run)) if network in results]
     return [(kind, frame) for kind, frame in sides if not frame.empty]
 
@@ -112,7 +112,7 @@ def error_bars(deviations: pd.Series) -> dict[str, object]:
 
 
 def lines_on_bars(values: pd.DataFrame, group: str, name: str) -> list[go.Scatter]:
-    """A level for every bar of a group: black, on a white line that makes it visible in the dark theme."""
+    """Draw a level for every bar of a group: black, on a white line that makes it visible in the dark theme."""
     common = {"x": list(values.columns), "y": values.mean(), "mode": "markers", "offsetgroup": group}
     hover = f"<b>%{{x}}</b>, {group}<br>%{{y:.1f}} [%] {name}<extra></extra>"
     marker = {"symbol": "line-ew", "size": 13}
@@ -123,7 +123,7 @@ def lines_on_bars(values: pd.DataFrame, group: str, name: str) -> list[go.Scatte
 
 
 def one_legend_entry_each(figure: go.Figure) -> go.Figure:
-    """The first trace of every name stands for all of them, and a grey diamond for the run's."""
+    """Let the first trace of every name stand for all of them, and a grey diamond for the run's."""
     seen: set[str] = set()
     for trace in figure.data:
         trace.showlegend = bool(trace.name) and trace.name not in seen

@@ -20,7 +20,7 @@ def _several(results: Results) -> bool:
 
 
 def means(published: Results, run: Results, marks: str = "Bars", run_marks: str = "Diamonds") -> str:
-    """What the marks of a figure are and what their error bars mean, in sentences."""
+    """Explain the marks of a figure and their error bars, in sentences."""
     said = []
     if any(not frame.empty for frame in published.values()):
         said.append(f"{marks}: published, {'mean over ' if _several(published) else ''}{seeds(published)}.")

@@ -81,7 +81,7 @@ def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
 
 
 def taken_for(published: Results, run: Results) -> go.Figure:
-    """What the images of each class (rows) are taken for more or less often when its weights are gone, in points.
+    """Draw how much more often images of a class (rows) are taken for each class when its weights are gone [points].
 
     A menu chooses published results or the run, and between the betas that these have, where there is a choice.
     """

@@ -25,7 +25,7 @@ def sharing_per_layer(published: Results, run: Results) -> go.Figure:
 
 
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
-    """How many weights each pair keeps, by layer."""
+    """Draw the number of weights that each pair keeps, by layer."""
     return bars.one_legend_entry_each(bars.per_layer(published, run, DOUBLE, PAIR_NAMES, bars.KEPT))
 
 

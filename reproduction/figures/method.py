@@ -75,7 +75,7 @@ def _two_sliders(grid: list, logits: Sequence[float], taus: Sequence[float], log
 
 
 def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
-    """The network of :mod:`reproduction.experiments.two_xors` over time, edges coloured by the masks that keep them.
+    """Draw the network of :mod:`reproduction.experiments.two_xors` over time, edges coloured by the masks.
 
     A line's width is the size of its weight, its colour tells who keeps it, and a slider goes through the training.
     """
@@ -98,7 +98,7 @@ def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
 
 
 def edges_and_places(weights: Sequence[Tensor]) -> tuple[list[Edge], list[list[tuple[float, float]]]]:
-    """The edges of a network of linear layers, and where each layer's units are drawn."""
+    """List the edges of a network of linear layers, and place each layer's units."""
     edges = [
         (layer, start, end)
         for layer, matrix in enumerate(weights)
@@ -116,7 +116,7 @@ def edge_lines(
     colours: Sequence[str],
     opacities: Sequence[float],
 ) -> list[go.Scatter]:
-    """A line for every edge, as wide as its weight is large."""
+    """Draw a line for every edge, as wide as its weight is large."""
     lines = []
     for (layer, start, end), colour, opacity in zip(edges, colours, opacities, strict=True):
         (x0, y0), (x1, y1) = places[layer][start], places[layer + 1][end]

@@ -86,7 +86,7 @@ def removed_per_token(published: Results, run: Results) -> go.Figure:
 
 
 def removed_per_layer(published: Results, run: Results) -> go.Figure:
-    """The proportion of each layer's weights that a mask removes, in per cent."""
+    """Draw the proportion of each layer's weights that a mask removes, in per cent."""
     figure = go.Figure()
     for kind, frame in both("scan", published, run):
         size = by_layer(frame, "unmasked", "kept")

@@ -39,7 +39,7 @@ class Step:
 
 
 def method_steps(snapshot: Snapshot) -> go.Figure:
-    """The network of :mod:`reproduction.experiments.two_xors` in five steps, which buttons choose without a kernel.
+    """Draw the network of :mod:`reproduction.experiments.two_xors` in five steps, which buttons choose.
 
     Args:
         snapshot: the end of its mask training.

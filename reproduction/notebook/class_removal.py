@@ -36,7 +36,7 @@ class Gallery:
         self.data, self.before, self.after, self.most = data, before, after, most
 
     def lost(self, name: str) -> list[int]:
-        """The images of a class that it lost with its weights, by index."""
+        """List the images of a class that it lost with its weights, by index."""
         label = CLASSES.index(name)
         lost = (self.data.labels == label) & (self.before == label) & (self.after[name] != label)
         return lost.nonzero().flatten().tolist()
@@ -100,7 +100,7 @@ class RemoveControl(widgets.VBox):
 
 
 def without(masks: Mapping[str, Masks], names: Sequence[str]) -> Masks:
-    """What the reference keeps but for the weights that serve any of these classes alone.
+    """Take from the reference's mask the weights that serve any of these classes alone.
 
     Served by a class alone is what "full" keeps and the class's own mask, learned without it, removes.
     """

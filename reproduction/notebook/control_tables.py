@@ -25,7 +25,7 @@ WHAT = {
 
 
 def published_controls(experiment: str) -> pd.DataFrame:
-    """What ``python -m benchmarks.controls`` measured on an experiment's published runs; ``attrs`` has the draws."""
+    """Read the controls of an experiment's published runs (``benchmarks.controls``); ``attrs`` has the draws."""
     about = json.loads((results_folder() / "controls.json").read_text(encoding="utf8"))
     rows = pd.DataFrame(about["rows"])
     rows.attrs["draws"] = about["provenance"]["draws"]
@@ -65,7 +65,7 @@ def _p(values: pd.Series) -> str:
 
 
 def samplers(results: pd.DataFrame, milliseconds: Mapping[str, float] | None = None) -> Markdown:
-    """What each sampler's masks can do, how large and how stable they are.
+    """Tabulate each sampler's masks: their accuracy, size and stability.
 
     Args:
         results: of the experiment on samplers.
@@ -95,7 +95,7 @@ def _agreement(results: pd.DataFrame, stage: str) -> str:
 
 
 def between_samplers(results: pd.DataFrame, task: str = "add") -> str:
-    """How far the masks of two samplers agree, in a sentence."""
+    """Say how far the masks of two samplers agree, in a sentence."""
     there = set(results["stage"])
     named = {stage_between(task, a, b): f"{a} and {b}" for a, b in combinations(SAMPLERS, 2)}
     said = [f"{samplers} {_agreement(results, stage)}" for stage, samplers in named.items() if stage in there]

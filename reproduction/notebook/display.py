@@ -36,7 +36,7 @@ def show(figure: go.Figure, name: str, title: str, caption: str) -> None:
 
 
 def bundles(figure: go.Figure, name: str, title: str, caption: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """What :func:`show` shows, as bundles of MIME types: the figure, and its caption."""
+    """Make the bundles of MIME types that :func:`show` shows: the figure, and its caption."""
     return _figure(figure, name, title), _caption(name, title, caption)
 
 

@@ -75,7 +75,7 @@ def notice(sentence: str, missing: bool = False) -> None:
 
 
 def notice_output(sentence: str, missing: bool = False) -> tuple[dict[str, str], dict[str, Any]]:
-    """The MIME types and the metadata of the output that :func:`notice` shows."""
+    """Make the MIME types and the metadata of the output that :func:`notice` shows."""
     text = html.escape(sentence)
     for i in range(sentence.count("`") // 2 * 2):
         text = text.replace("`", ("<code>", "</code>")[i % 2], 1)

@@ -38,7 +38,7 @@ class Translator:
         self.networks: dict[str, EncoderDecoder] = {"unmasked": model, **masked}
 
     def answer(self, command: str) -> Translation:
-        """What every network answers.
+        """Decode the answer of every network.
 
         Raises:
             ValueError: a word is unknown, or the words are no command; the sentence says what is allowed.
@@ -48,7 +48,7 @@ class Translator:
         return Translation(command, right, {name: _spelled(network, data) for name, network in self.networks.items()})
 
     def lost(self, commands: Sequence[str], name: str, kept: str = "full task") -> pd.DataFrame:
-        """The commands that a network gets wrong, those of fewest words first.
+        """List the commands that a network gets wrong, those of fewest words first.
 
         Returns:
             the command; the first wrong token: the one asked for, and the one written; whether network `kept` is right.
@@ -64,7 +64,7 @@ class Translator:
         return rows.assign(kept=answered(self.networks[kept], data).numpy())[wrong.any(1).cpu().numpy()]
 
     def table(self, commands: Sequence[str]) -> Translations:
-        """The answers to several commands, to be opened one by one."""
+        """Tabulate the answers to several commands, to be opened one by one."""
         return Translations([self.answer(command) for command in commands])
 
 
@@ -81,13 +81,13 @@ class Translation:
         self.command, self.right, self.answers = command, right, answers
 
     def first_wrong(self, name: str) -> int | None:
-        """The place of the first action that differs, which may be behind the last; None if all are right."""
+        """Find the place of the first action that differs, which may be behind the last; None if all are right."""
         answer = self.answers[name]
         pairs = zip([*answer, NO_ANSWER], [*self.right, NO_ANSWER], strict=False)
         return next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), None)
 
     def correct(self) -> int:
-        """How many of the networks are right."""
+        """Count the networks that are right."""
         return sum(self.first_wrong(name) is None for name in self.answers)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:

@@ -99,7 +99,7 @@ def published_results(experiments: Mapping[str, str], scale: str) -> dict[str, p
 
 
 def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdown:
-    """The settings in which our configs differ from the paper's, by network, as a table."""
+    """Tabulate the settings in which our configs differ from the paper's, by network."""
     rows = [
         f"| {name} | `{field}` | {_setting(papers[name].fields()[field])} | {_setting(value)} |"
         for name, config in ours.items()
@@ -111,7 +111,7 @@ def settings_table(ours: dict[str, Config], papers: dict[str, Config]) -> Markdo
 
 
 def alpha_beside_papers(ours: Config, papers: Config) -> Markdown:
-    """How much higher our price of a weight is than the paper's where beta is the same and batches are smaller."""
+    """Say how much higher our price of a weight is than the paper's where beta is the same and batches are smaller."""
     times = f"{ours.alpha / papers.alpha:g}"
     return Markdown(
         f"Beta is the paper's, but alpha = beta / batch is {times} times the paper's, since batches are smaller."
@@ -119,7 +119,7 @@ def alpha_beside_papers(ours: Config, papers: Config) -> Markdown:
 
 
 def choice_table(choice: Choice) -> Markdown:
-    """The alphas that :func:`~modules_lib.training.alpha_search.choose_alpha` tried, and what came of them."""
+    """Tabulate the alphas that :func:`~modules_lib.training.alpha_search.choose_alpha` tried, and their outcomes."""
     lines = ["| alpha | accuracy | kept | steps | |", "|---|---:|---:|---:|---|"]
     for row in choice.curve.itertuples():
         said = "**chosen**" if row.alpha == choice.alpha else "holds" if row.holds else "fails"
@@ -128,7 +128,7 @@ def choice_table(choice: Choice) -> Markdown:
 
 
 def agreement_table() -> Markdown:
-    """What plain, float32 and bfloat16 mask training keep and share, from ``results/agreement.json``."""
+    """Tabulate how many weights plain, float32 and bfloat16 training keep and share (``results/agreement.json``)."""
     rows = pd.DataFrame(_measured("agreement.json")["rows"])
     engines = {"plain": "plain step", "float32": "float32", "bfloat16": "bfloat16"}
     lines = [f"| | {' | '.join(engines.values())} |", "|---" * (len(engines) + 1) + "|"]
@@ -153,7 +153,7 @@ def bench_table() -> Markdown:
 
 
 def stage_table() -> Markdown:
-    """What a step costs along a whole stage, from ``results/stage.json``."""
+    """Tabulate the cost of a step along a whole stage, from ``results/stage.json``."""
     about = _measured("stage.json")
     rows = pd.DataFrame(about["rows"])
     heads = ("up to step", "weights that take part", "masked step [ms]", "unmasked step [ms]")

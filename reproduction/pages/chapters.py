@@ -34,7 +34,7 @@ class Chapter:
 
 
 def chapters() -> list[Chapter]:
-    """The notebooks that ``_toc.yml`` lists after the landing page, in reading order."""
+    """List the notebooks that ``_toc.yml`` names after the landing page, in reading order."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     parts = [toc, *toc.get("parts", [])]
     paths = [ROOT / f"{entry['file']}.ipynb" for part in parts for entry in part.get("chapters", [])]
@@ -42,7 +42,7 @@ def chapters() -> list[Chapter]:
 
 
 def read_chapter(path: Path) -> Chapter:
-    """A notebook's title and first sentence."""
+    """Read a notebook's title and first sentence."""
     cells = json.loads(path.read_text(encoding="utf8"))["cells"]
     text = "".join(cells[0]["source"])
     title, _, rest = text.removeprefix("# ").partition("\n")
@@ -51,7 +51,7 @@ def read_chapter(path: Path) -> Chapter:
 
 
 def times() -> Markdown:
-    """A row for each chapter: what it is about, what it trains at laptop scale, and how long that took."""
+    """Tabulate the chapters: their subject, the runs that they train at laptop scale, and the time that these took."""
     lines = ["| chapter | runs | one core |", "|---|---|---:|"]
     total = 0.0
     for chapter in chapters():

@@ -39,13 +39,13 @@ COLUMNS = (
 
 
 def configs() -> dict[str, Config]:
-    """Each choice, by what a table calls it, as the config of its runs: one thing differs from the first."""
+    """Make the config of each choice, by its name in tables: one thing differs from the first."""
     base = preset(EXPERIMENT, "paper", clipped="logits")
     return {called: replace(base, **changes) for called, changes in CHOICES.items()}
 
 
 def choices_table() -> Markdown:
-    """A row for each choice that was measured: mean and unbiased standard deviation over its published runs."""
+    """Tabulate each choice that was measured: mean and unbiased standard deviation over its published runs."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|" + "---:|" * (len(COLUMNS) - 1)]
     for called, config in configs().items():
         frame = published(config)

@@ -11,12 +11,12 @@ from reproduction.pages.chapters import ROOT
 
 
 def citation_file() -> str:
-    """The content of ``CITATION.cff``."""
+    """Read ``CITATION.cff``."""
     return (ROOT / "CITATION.cff").read_text(encoding="utf8").strip()
 
 
 def bibtex() -> str:
-    """The same as two BibTeX entries: the paper, and the software that repeats it."""
+    """Write the citation as two BibTeX entries: the paper, and the software that repeats it."""
     software = yaml.safe_load(citation_file())
     paper = software["preferred-citation"]
     archive = paper["identifiers"][0]["value"]

@@ -10,7 +10,7 @@ from reproduction.protocol.config import Config
 
 
 def run_command(config: Config, seeds: Sequence[int]) -> str:
-    """The command that makes the runs of exactly this config with these seeds."""
+    """Write the command that makes the runs of exactly this config with these seeds."""
     scale, changes = nearest_scale(config)
     words = ["python -m reproduction run", config.experiment]
     if scale != "laptop":  # which is the default
@@ -21,7 +21,7 @@ def run_command(config: Config, seeds: Sequence[int]) -> str:
 
 
 def verdict_commands(verdict: Verdict) -> list[str]:
-    """The commands that make the runs from which a verdict on published results was computed."""
+    """List the commands that make the runs from which a verdict on published results was computed."""
     return [run_command(published_preset(name, verdict.scale), seeds) for name, seeds in verdict.runs.items()]
 
 

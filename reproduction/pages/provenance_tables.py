@@ -28,12 +28,12 @@ ENVIRONMENT = {
 
 
 def published() -> list[list[Run]]:
-    """All published runs, those of one config together."""
+    """List all published runs, those of one config together."""
     return [list(runs) for _, runs in groupby(stored(results_folder()), key=lambda run: run.folder.parent)]
 
 
 def environment() -> Markdown:
-    """What the published runs were made with, and how many of them."""
+    """Tabulate the environment of the published runs, and how many of them were made in it."""
     found = [run.provenance() for runs in published() for run in runs]
     lines = ["| | published runs |", "|---|---|"]
     for key, called in ENVIRONMENT.items():
@@ -57,7 +57,7 @@ def _with_counts(values: list[str]) -> list[str]:
 
 
 def all_runs() -> Markdown:
-    """A row for each published config: its settings, seeds, and the seconds that every seed took."""
+    """Tabulate the published configs: settings, seeds, and the seconds that every seed took."""
     lines = ["| experiment | settings | seeds | seconds of each seed | hours |", "|---|---|---|---|---:|"]
     total = 0.0
     for runs in published():
@@ -81,5 +81,5 @@ def _settings(run: Run) -> str:
 
 
 def all_commands() -> str:
-    """The commands that make every published run again, one a line."""
+    """List the commands that make every published run again, one a line."""
     return "\n".join(run_command(read_config(runs[0].config()), [run.seed for run in runs]) for runs in published())

@@ -57,7 +57,7 @@ class NetworkConfig(FrozenConfig):
 
 
 def check_hidden(hidden: Any, same: bool = False) -> tuple[int, ...]:
-    """The sizes of a network's layers, if they are such.
+    """Check the sizes of a network's layers, and return them.
 
     Raises:
         ValueError: there is none, one is not a whole number of at least 1, or they differ and must be the same.

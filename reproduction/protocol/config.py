@@ -88,7 +88,7 @@ class Config(ABC):
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """The untrained network, from torch's global random state."""
+        """Make the untrained network, from torch's global random state."""
 
     @abstractmethod
     def layers(self) -> dict[str, str]:
@@ -106,7 +106,7 @@ class Config(ABC):
 
     @abstractmethod
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
-        """A model trained on the whole task, and its training curve."""
+        """Train a model on the whole task, and record its training curve."""
 
     @property
     def apart(self) -> tuple[str, ...]:
@@ -114,14 +114,14 @@ class Config(ABC):
         return self.stages
 
     def needs(self, stage: str) -> tuple[str, ...]:
-        """The stages whose masks another begins with, those that these need before them."""
+        """Name the stages that come before this one: those whose masks it begins with, and theirs before them."""
         return ()
 
     @abstractmethod
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        """The masks of one stage, and their training curve.
+        """Find the masks of one stage, and record their training curve.
 
         Args:
             model, seed: of the run.
@@ -136,7 +136,7 @@ class Config(ABC):
 
     @abstractmethod
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        """Everything that the figures and claims need."""
+        """Measure everything that the figures and claims need."""
 
     def _counts(self, masks: dict[str, Masks]) -> Rows:
         """Weights kept by each stage, and shared with the others of its group (eq. 14), by layer and in total."""
@@ -156,7 +156,7 @@ class Config(ABC):
 
     @abstractmethod
     def work(self) -> int:
-        """The run's length in training steps."""
+        """Count the run's training steps."""
 
     def fields(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -170,7 +170,7 @@ class Config(ABC):
         return json.dumps({"experiment": self.experiment, **self.fields()}, indent=1, sort_keys=True)
 
     def hash(self) -> str:
-        """A run's identity: ten hexadecimal digits from the experiment and every setting that is not the usual one.
+        """Compute a run's identity: ten hexadecimal digits of the experiment and every setting that is not usual.
 
         Usual is the default, or what was done before there was such a setting: so old runs keep theirs.
         """

@@ -63,11 +63,11 @@ class FrozenConfig(Config):
         check_choice("gradient to clip", self.clipped, CLIPPED)
 
     def work(self) -> int:
-        """The run's length in training steps."""
+        """Count the run's training steps."""
         return self.weight_steps + len(self.stages) * self.mask_steps
 
     def mask_training(self, seed: int, where: Where | None = None) -> MaskTraining:
-        """How this config trains masks."""
+        """Collect the settings of mask training."""
         return MaskTraining(
             steps=self.mask_steps,
             lr=self.mask_lr,
@@ -134,12 +134,12 @@ class FrozenConfig(Config):
 
 
 def with_inverses(masks: dict[str, Masks]) -> dict[str, Masks]:
-    """The masks and, of every subtask's, the inverse: ``not add``."""
+    """Add to the masks the inverse of every subtask's: ``not add``."""
     return masks | {f"not {stage}": ~mask for stage, mask in masks.items() if stage != "full"}
 
 
 def networks(model: Network, masks: dict[str, Masks]) -> Iterator[tuple[str, Network]]:
-    """The model, as "unmasked", and then under each of the masks, one after another."""
+    """Yield the model, as "unmasked", and then under each of the masks, one after another."""
     yield "unmasked", model
     for stage, mask in masks.items():
         yield stage, subnetwork(model, mask)

@@ -11,12 +11,12 @@ SCALES = ("smoke", "laptop", "paper")
 
 
 def default_scale() -> str:
-    """The scale that chapters take when none is given: the environment variable MODULES_SCALE, else laptop."""
+    """Find the scale that chapters take when none is given: the environment variable MODULES_SCALE, else laptop."""
     return check_choice("scale", os.environ.get("MODULES_SCALE") or "laptop", SCALES)
 
 
 def at_scale(scale: str | None, **values: Any) -> Any:
-    """The value that is given for a scale, by default the one that chapters take.
+    """Choose the value that is given for a scale, by default the one that chapters take.
 
     Raises:
         ValueError: there is no such scale.

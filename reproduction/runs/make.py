@@ -33,7 +33,7 @@ def keep(progress: Progress, config: Config, seed: int) -> None:
 
 
 def finish(config: Config, seed: int, progress: Progress) -> Run:
-    """All parts of a run; those that have been made, here or in other processes, are taken from their checkpoints."""
+    """Make all parts of a run; those that were made, here or in other processes, are taken from checkpoints."""
     clock = time.perf_counter()
     model, rows = config.train(seed, progress)
     masks: dict[str, Masks] = {}

@@ -16,7 +16,7 @@ SPLIT_NAMES = {"simple": "simple", "add-jump": "add jump", "length": "length", "
 
 
 def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct") -> pd.Series:
-    """A proportion by seed: with the stage's mask, asked for the task, how often the outcome is the metric's."""
+    """Select a proportion by seed: with the stage's mask, asked for the task, how often the outcome is the metric's."""
     chosen = results[(results["stage"] == stage) & (results["task"] == task) & (results["metric"] == metric)]
     return chosen.set_index("seed")["value"]
 
@@ -29,7 +29,7 @@ def by_layer(results: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
 
 
 def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
-    """The sharing to expect of a mask that is independent of the other task's: the proportion that the other keeps.
+    """Compute the sharing to expect of a mask independent of the other task's: the proportion that the other keeps.
 
     Seeds in rows, layers in columns, as :func:`by_layer`.
     """
@@ -43,7 +43,7 @@ def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """Of the output weights of each token that any split needs, the proportion that a stage's mask removes.
+    """Compute, of the output weights of each token that any split needs, the proportion that a stage's mask removes.
 
     Seeds in rows, tokens of SCAN in columns.
     """
@@ -74,7 +74,7 @@ def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
 
 
 def removed_classes(results: pd.DataFrame, factor: float = 1.0) -> list[str]:
-    """The classes that results have a stage without, at a multiple of beta."""
+    """List the classes that results have a stage without, at a multiple of beta."""
     stages = set(results["stage"])
     return [name for name in CLASSES if stage_with(name, factor) in stages]
 
@@ -94,20 +94,20 @@ def own_and_others(results: pd.DataFrame, factor: float = 1.0) -> tuple[np.ndarr
 
 
 def others_move(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
-    """How far true-positive rates of the classes that stay move, either way: mean over classes, by seed."""
+    """Measure how far true-positive rates of the classes that stay move, either way: mean over classes, by seed."""
     _, others = own_and_others(results, factor)
     return pd.Series(others.mean(1), sorted(results["seed"].unique()))
 
 
 def between_references(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
-    """How far true-positive rates move from one reference mask to the next, either way: mean over classes, by seed."""
+    """Measure how far true-positive rates move from one reference mask to the next: mean over classes, by seed."""
     first, second = (confusions(results, stage_with(stage, factor)) for stage in ("full", "again"))
     moved = np.abs(np.diagonal(second - first, axis1=1, axis2=2)).mean(1)
     return pd.Series(moved, sorted(results["seed"].unique()))
 
 
 def still_recognised(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
-    """The part of a class's images that is recognised without the weights of the class: mean over classes, by seed."""
+    """Measure the part of a class's images that is recognised without its weights: mean over classes, by seed."""
     names = {name: CLASSES.index(name) for name in removed_classes(results, factor)}
     return pd.DataFrame(
         {name: confusions(results, stage_with(name, factor))[:, i, i] for name, i in names.items()}
@@ -120,23 +120,23 @@ def task_number(task: str) -> int:
 
 
 def tasks_learned(results: pd.DataFrame) -> list[str]:
-    """The tasks of permuted MNIST, in the order of learning."""
+    """List the tasks of permuted MNIST, in the order of learning."""
     return sorted({stage for stage in results["stage"] if stage.startswith("task-")}, key=task_number)
 
 
 def factors(results: pd.DataFrame) -> list[float]:
-    """The multiples of beta in a sweep's results, from the smallest on."""
+    """List the multiples of beta in a sweep's results, from the smallest on."""
     found = {Stage.read(stage).factor for stage in results["stage"].unique()}
     return sorted(factor for factor in found if factor is not None)
 
 
 def task_accuracy(results: pd.DataFrame, stage: str) -> pd.Series:
-    """How often addition and multiplication are right under a stage's mask, the mean of both, by seed."""
+    """Average how often addition and multiplication are right under a stage's mask, by seed."""
     return sum((outcome(results, stage, task) for task in TASKS), start=0.0) / len(TASKS)
 
 
 def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """The total sharing of addition by seed, from the smallest network to the largest (Figure 9).
+    """Collect the total sharing of addition by seed, from the smallest network to the largest (Figure 9).
 
     The largest is that of the sweep at its middle beta, else that of addition and multiplication.
     """
@@ -156,21 +156,21 @@ def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:
 
 
 def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """How many weights have which mask probability: seeds in rows, BINS from 0 to 1 in columns."""
+    """Count the weights of each mask probability: seeds in rows, BINS from 0 to 1 in columns."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "probability")]
     counts = chosen.pivot(index="seed", columns="bin", values="value")
     return counts.reindex(columns=range(BINS)).fillna(0)
 
 
 def certain(results: pd.DataFrame, stage: str) -> pd.Series:
-    """The proportion of a stage's mask probabilities that are below 0.1 or above 0.9, by seed."""
+    """Compute the proportion of a stage's mask probabilities that are below 0.1 or above 0.9, by seed."""
     counts = probabilities(results, stage)
     ends = counts.iloc[:, : BINS // 10].sum(axis=1) + counts.iloc[:, -BINS // 10 :].sum(axis=1)
     return ends / counts.sum(axis=1)
 
 
 def still_shrinking(results: pd.DataFrame, stage: str) -> pd.Series:
-    """The proportion of the kept weights that a stage's last quarter of training removed, by seed."""
+    """Compute the proportion of the kept weights that a stage's last quarter of training removed, by seed."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "curve kept")]
     curves = chosen.pivot(index="seed", columns="step", values="value")
     before = curves.loc[:, curves.columns <= 0.75 * curves.columns.max()].iloc[:, -1]

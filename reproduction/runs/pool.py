@@ -54,7 +54,7 @@ class Job:
         return self.alone, self.lock is None, sum(self.steps.values()) - self.config.work()
 
     def ready(self) -> list[str]:
-        """The parts that could be begun now."""
+        """List the parts that could be begun now."""
         if self.over:
             return []
         left = [stage for stage in self.config.apart if stage not in self.made]
@@ -67,7 +67,7 @@ class Job:
         return [part for part in parts if part not in self.running | self.made]
 
     def take(self) -> bool:
-        """Whether this process is the one that makes the run; where another is, it is asked again later."""
+        """Try to become the process that makes the run; where another is, it is asked again later."""
         if self.lock is None:
             lock = runs.lock(self.config, self.seed)
             try:

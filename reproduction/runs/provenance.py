@@ -40,7 +40,7 @@ def provenance_of_machine() -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The git commit of the checkout, and whether anything in its packages was changed; None outside of git."""
+    """Find the git commit of the checkout, and whether anything in its packages was changed; None outside of git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
@@ -53,7 +53,7 @@ def commit() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, with what decides its speed here."""
+    """Name the processor, with what decides its speed here."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

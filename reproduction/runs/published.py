@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def results_folder() -> Path:
-    """Where published runs are: the environment variable MODULES_RESULTS, else ``results/`` beside the library."""
+    """Find the folder of published runs: the variable MODULES_RESULTS, else ``results/`` beside the library."""
     return folder("results")
 
 
@@ -27,7 +27,7 @@ COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "
 
 
 def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
-    """The measurements of many runs, one a row, with experiment, config hash and seed; columns as in COLUMNS.
+    """Collect the measurements of many runs, one a row, with experiment, config hash and seed; columns as in COLUMNS.
 
     Args:
         runs: the runs.
@@ -55,7 +55,7 @@ def published(config: Config) -> pd.DataFrame:
 
 
 def runs_of(config: Config) -> list[Run]:
-    """The published runs of a config, by seed."""
+    """List the published runs of a config, by seed."""
     return stored(results_folder(), f"{config.experiment}/{config.hash()}")
 
 

@@ -48,7 +48,7 @@ TEXT_FILES = ("config.json", "provenance.json", "metrics.jsonl")
 
 
 def runs_folder() -> Path:
-    """Where runs are kept: the environment variable MODULES_RUNS, else ``runs/`` beside the library."""
+    """Find the folder of runs: the environment variable MODULES_RUNS, else ``runs/`` beside the library."""
     return folder("runs")
 
 
@@ -110,7 +110,7 @@ class Run:
         return model.to(device()).eval()
 
     def damage(self) -> list[str]:
-        """What is wrong with each damaged file, in a few words; an empty list where all is well."""
+        """Describe each damaged file in a few words."""
         try:
             names = list(self._checksums())
         except ValueError as error:
@@ -127,7 +127,7 @@ class Run:
         return self.checked(name).read_text(encoding="utf8")
 
     def checked(self, name: str) -> Path:
-        """The path of a file that is as it was stored; a ValueError if it is not."""
+        """Find the path of a file that is as it was stored; a ValueError if it is not."""
         path = self.folder / name
         try:
             digest = _digest(path)
@@ -161,7 +161,7 @@ def folder_of(config: Config, seed: int) -> Path:
 
 
 def find(config: Config, seed: int) -> Run | None:
-    """The finished run of this config and seed, if there is one. An empty folder is none."""
+    """Find the finished run of this config and seed, if there is one. An empty folder is none."""
     folder = folder_of(config, seed)
     return Run(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
@@ -178,7 +178,7 @@ def set_aside_if_damaged(config: Config, seed: int) -> None:
 
 
 def lock(config: Config, seed: int) -> FileLock:
-    """What a process holds while it makes a run; others wait for it."""
+    """Make the lock that a process holds while it makes a run; others wait for it."""
     folder = folder_of(config, seed)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -188,13 +188,13 @@ def lock(config: Config, seed: int) -> FileLock:
 
 
 def checkpoint(config: Config, seed: int, loop: str) -> Checkpoint:
-    """Where a training loop of an unfinished run keeps its state."""
+    """Name the place where a training loop of an unfinished run keeps its state."""
     folder = folder_of(config, seed)
     return Checkpoint(folder.with_name(f"{folder.name}.partial"), loop, {"run": Run(folder).name})
 
 
 def failure(config: Config, seed: int) -> str:
-    """Why this run could not be made the last time, in a sentence; empty if that is not known."""
+    """Read why this run could not be made the last time, in a sentence; empty if that is not known."""
     path = _failure_file(config, seed)
     return path.read_text(encoding="utf8").strip() if path.exists() else ""
 

@@ -13,7 +13,7 @@ from reproduction.runs.store import runs_folder, stored
 
 
 def store() -> pd.DataFrame:
-    """Every run in the store, finished or not."""
+    """Tabulate every run in the store, finished or not."""
     rows = []
     for run in stored(runs_folder()):
         if run.damage():
@@ -49,7 +49,7 @@ def _made(path: Path) -> str:
 
 
 def settings(stored: dict[str, Any]) -> str:
-    """The scale, or what differs from the nearest preset."""
+    """Say the scale of a run, or how it differs from the nearest preset."""
     try:
         config = read_config(stored)
     except ValueError as error:

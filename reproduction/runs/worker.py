@@ -48,7 +48,7 @@ def _end_worker(*_: Any) -> None:
 
 
 def work(config: Config, seed: int, part: str) -> None:
-    """In a worker process: make one part of a run, from the checkpoints of those before it."""
+    """Make one part of a run in a worker process, from the checkpoints of those before it."""
     last = 0.0
     progress = Progress()
     keep(progress, config, seed)
