@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from modules_lib.datasets.scan import LONGEST_COMMAND, MOST_ACTIONS
-from modules_lib.masking.masked_model import weights_only
 from modules_lib.masking.masks import Masks
 from modules_lib.masking.sample_weights import gumbel_sigmoid, straight_through
+from modules_lib.masking.selection import weights_only
 from modules_lib.models.encoder_decoder import with_end
 
 

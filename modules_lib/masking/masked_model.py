@@ -42,7 +42,7 @@ class MaskedModel(MaskLogits):
     A model may run K sets of weights itself, in a method ``forward_samples(weights, *inputs, **named)``. ``weights``
     are all its parameters and buffers by name: [K, ...] where they are masked, else [1, ...]. Inputs and outputs are
     those of ``forward`` for the whole batch; the first B / K rows go under the first set, and so on. At the first batch
-    its outputs, not its gradients, are compared with those of the slices. Its dead weights stay in training.
+    its outputs and gradients are compared with those of the slices. Its dead weights stay in training.
     ``modules_lib.models.encoder_decoder.EncoderDecoder`` is an example.
 
     Args:

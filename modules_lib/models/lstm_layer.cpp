@@ -2,7 +2,7 @@
 // blocks (oneDNN's brgemm), everything else in one pass over memory.
 //
 // A thread takes some sequences of a group through all steps, so that the group's weights stay in its cache. Arrays are
-// those of lstm.py: [K, n, units] or [K, n, 4 units], a row for each sequence or token. Arithmetic is done in floats.
+// those of lstm_layer.py: [K, n, units] or [K, n, 4 units], a row for each sequence or token. Arithmetic is done in floats.
 
 #include <algorithm>
 #include <cstdint>
@@ -144,30 +144,41 @@ int64_t start(const Sizes& sizes, int64_t step) {
     return tokens;
 }
 
-// Arrays: x of these steps, its weights, the state weights, bias, the states before the first step; filled for these
-// steps, of all: gates, hidden and cell states.
+// In the order in which lstm_layer.py names them. x is of these steps, the others of all; filled for these steps: gates,
+// hidden and cell states.
 template <class T>
-void forward(const Sizes& s, const Array<T>* a) {
+struct Forward {
+    Array<T> x, weights, state_weights, bias, hidden_before, cell_before, gates, hidden, cell;
+};
+
+template <class T>
+void forward(const Sizes& s, const Forward<T>& a) {
     each_block<T>(s, [&](int64_t k, int64_t first, float* sums) {
         const int64_t units = s.units, from = start(s, s.first);
         int64_t at = from, before = s.first ? from - s.counts[s.first - 1] : 0;
         for (int64_t t = s.first; t < s.last && s.counts[t] > first; before = at, at += s.counts[t], t++) {
             const int64_t rows = std::min(s.counts[t] - first, ROWS), n = at + first;
-            const T* hidden = t ? a[7].row(k, before + first, units) : a[4].row(k, first, units);
-            const T* cell = t ? a[8].row(k, before + first, units) : a[5].row(k, first, units);
-            multiply<T>(rows, s.inputs, 4 * units, a[0].row(k, n - from, s.inputs), a[1].row(k, 0, 0), sums, false);
-            multiply<T>(rows, units, 4 * units, hidden, a[2].row(k, 0, 0), sums, true);
+            const T* hidden = t ? a.hidden.row(k, before + first, units) : a.hidden_before.row(k, first, units);
+            const T* cell = t ? a.cell.row(k, before + first, units) : a.cell_before.row(k, first, units);
+            multiply<T>(rows, s.inputs, 4 * units, a.x.row(k, n - from, s.inputs), a.weights.row(k, 0, 0), sums, false);
+            multiply<T>(rows, units, 4 * units, hidden, a.state_weights.row(k, 0, 0), sums, true);
             for (int64_t i = 0; i < rows; i++)
-                forward_row<T>(units, sums + i * 4 * units, a[3].row(k, 0, 0), cell + i * units,
-                               a[6].row(k, n + i, 4 * units), a[8].row(k, n + i, units), a[7].row(k, n + i, units));
+                forward_row<T>(units, sums + i * 4 * units, a.bias.row(k, 0, 0), cell + i * units,
+                               a.gates.row(k, n + i, 4 * units), a.cell.row(k, n + i, units), a.hidden.row(k, n + i, units));
         }
     });
 }
 
-// Arrays: state weights, gates, cell states, that before the first step, gradients of hidden and cell states; filled:
-// gradients of the gates before their activation, and of both states before the first step.
+// In the order in which lstm_layer.py names them; filled: gradients of the gates before their activation, and of both
+// states before the first step.
 template <class T>
-void backward(const Sizes& s, const Array<T>* a) {
+struct Backward {
+    Array<T> state_weights, gates, cell, cell_before, hidden_grad, cell_grad, gates_grad, hidden_before_grad,
+        cell_before_grad;
+};
+
+template <class T>
+void backward(const Sizes& s, const Backward<T>& a) {
     each_block<T>(s, [&](int64_t k, int64_t first, float* product) {
         const int64_t units = s.units;
         float* carried = product + ROWS * units;  // [ROWS, units]
@@ -179,16 +190,16 @@ void backward(const Sizes& s, const Array<T>* a) {
             if (rows <= 0) continue;
             const int64_t before = t ? n - s.counts[t - 1] : first;
             for (int64_t i = 0; i < rows; i++)
-                backward_row<T>(units, a[1].row(k, n + i, 4 * units), a[2].row(k, n + i, units),
-                                a[t ? 2 : 3].row(k, before + i, units), a[4].row(k, n + i, units),
-                                a[5].row(k, n + i, units), product + i * units, carried + i * units,
-                                a[6].row(k, n + i, 4 * units));
-            multiply<T>(rows, 4 * units, units, a[6].row(k, n, 4 * units), a[0].row(k, 0, 0), product, false);
+                backward_row<T>(units, a.gates.row(k, n + i, 4 * units), a.cell.row(k, n + i, units),
+                                (t ? a.cell : a.cell_before).row(k, before + i, units), a.hidden_grad.row(k, n + i, units),
+                                a.cell_grad.row(k, n + i, units), product + i * units, carried + i * units,
+                                a.gates_grad.row(k, n + i, 4 * units));
+            multiply<T>(rows, 4 * units, units, a.gates_grad.row(k, n, 4 * units), a.state_weights.row(k, 0, 0), product, false);
         }
         const int64_t rows = std::min(s.counts[0] - first, ROWS);
         for (int64_t i = 0; i < rows * units; i++) {
-            write(a[7].row(k, first, units)[i], product[i]);
-            write(a[8].row(k, first, units)[i], carried[i]);
+            write(a.hidden_before_grad.row(k, first, units)[i], product[i]);
+            write(a.cell_before_grad.row(k, first, units)[i], carried[i]);
         }
     });
 }
@@ -210,10 +221,10 @@ bool works() {
 
 }  // namespace
 
-#define ENTRIES(TYPE)                                                                                              \
-    extern "C" int works_##TYPE(const void*, const void*) { return works<TYPE>(); }                                \
-    extern "C" void forward_##TYPE(const Sizes* sizes, const Array<TYPE>* arrays) { forward<TYPE>(*sizes, arrays); } \
-    extern "C" void backward_##TYPE(const Sizes* sizes, const Array<TYPE>* arrays) { backward<TYPE>(*sizes, arrays); }
+#define ENTRIES(T)                                                                                  \
+    extern "C" int works_##T(const void*, const void*) { return works<T>(); }                       \
+    extern "C" void forward_##T(const Sizes* sizes, const Forward<T>* a) { forward<T>(*sizes, *a); } \
+    extern "C" void backward_##T(const Sizes* sizes, const Backward<T>* a) { backward<T>(*sizes, *a); }
 
 ENTRIES(float32)
 ENTRIES(bfloat16)

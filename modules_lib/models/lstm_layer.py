@@ -22,6 +22,14 @@ from modules_lib.support import compile_cpp
 State = tuple[Tensor, Tensor]  # hidden and cell state
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SOURCE, TITLE = Path(__file__).with_suffix(".cpp"), "The steps of LSTM layers"
+# The arrays of the compiled functions, in the order of their structures in lstm_layer.cpp.
+ARRAYS = {
+    "forward": ("x", "weights", "state_weights", "bias", "hidden_before", "cell_before", "gates", "hidden", "cell"),
+    "backward": (
+        *("state_weights", "gates", "cell", "cell_before", "hidden_grad", "cell_grad"),
+        *("gates_grad", "hidden_before_grad", "cell_before_grad"),
+    ),
+}
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}  # of the compiled steps
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
 _tanh_backward = torch.ops.aten.tanh_backward
@@ -80,9 +88,11 @@ class Layer:
     def _take(self, x: Tensor, steps: Sequence[int]) -> None:
         _check("inputs", x, self.h, sum(self.counts[t] for t in steps), self.inputs.shape[2])
         self.taken = steps[-1] + 1
-        arrays = (self.bias, *self.state, self.gates, self.h, self.c)
         if forward := _compiled("forward", self.h, x.shape[2]):
-            forward(self.counts, steps, x.contiguous(), *self._laid_out, *arrays)
+            (weights, state_weights), (h, c) = self._laid_out, self.state
+            given = {"x": x.contiguous(), "weights": weights, "state_weights": state_weights, "bias": self.bias}
+            states = {"hidden_before": h, "cell_before": c, "gates": self.gates, "hidden": self.h, "cell": self.c}
+            forward(self.counts, steps, given | states)
             return
         inputs = torch.bmm(x, self.inputs.mT) + self.bias  # [K, tokens of these steps, 4 units]
         for t, part in zip(steps, inputs.split([self.counts[t] for t in steps], 1), strict=True):
@@ -154,11 +164,13 @@ class _Run(torch.autograd.Function):
         (x, h0, c0, inputs, recurrent, gates, h, c), counts = ctx.saved_tensors, ctx.counts
         from_h, from_c = (None if grad is None else grad.contiguous() for grad in grads)
         d, dh, dc = torch.empty_like(gates), torch.zeros_like(h0), torch.zeros_like(c0)
-        arrays = (gates, c, c0, from_h, from_c, d, dh, dc)
         if backward := _compiled("backward", h):
-            backward(counts, range(len(counts)), _laid_out(recurrent), *arrays)
+            given = {"state_weights": _laid_out(recurrent), "gates": gates, "cell": c, "cell_before": c0}
+            grads_of = {"hidden_grad": from_h, "cell_grad": from_c, "gates_grad": d}
+            before_grads = {"hidden_before_grad": dh, "cell_before_grad": dc}
+            backward(counts, range(len(counts)), given | grads_of | before_grads)
         else:
-            _backward(counts, recurrent, *arrays)
+            _backward(counts, recurrent, gates, c, c0, from_h, from_c, d, dh, dc)
         hiddens = h.split(counts, 1)
         before = torch.cat([_before(t, counts, h0, hiddens) for t in range(len(counts))], 1)  # [K, N, units]
         dx = torch.bmm(d, inputs) if ctx.needs_input_grad[0] else None
@@ -231,8 +243,9 @@ def _function(name: str, kind: str, dtype: torch.dtype) -> Callable[..., None] |
     function = library[f"{name}_{TYPES[dtype]}"]
     function.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 
-    def call(counts: list[int], steps: Sequence[int], *arrays: Tensor | None) -> None:
+    def call(counts: list[int], steps: Sequence[int], named: dict[str, Tensor | None]) -> None:
         """Call the function with the address of each array and the distance between groups."""
+        arrays = [named[one] for one in ARRAYS[name]]
         first, last, counted = arrays[0], arrays[-1], array.array("q", counts)
         assert first is not None and last is not None  # they have the inputs, and groups and units
         groups, _, units = last.shape
