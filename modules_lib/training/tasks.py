@@ -41,7 +41,8 @@ def train_tasks(
     found = {name: masks for name in tasks if store and (masks := store.masks(name))}
     left = {name: batches for name, batches in tasks.items() if name not in found}
     total = training.steps * len(tasks)
-    with tqdm(total=total, unit="step", initial=training.steps * len(found), disable=not progress) as bar:
+    begun = training.steps * len(found)
+    with tqdm(total=total, unit="step", initial=begun, leave=False, disable=not progress) as bar:
         if jobs == 1 or len(left) < 2:
             for name, batches in left.items():
                 bar.set_description(name)
