@@ -23,7 +23,7 @@ RECIPES = {
     "make read": "-m tools.book read",
     "make book SCALE=smoke": "-m tools.book build --scale smoke",
     "make book": "-m tools.book build --scale laptop",
-    "make test": "-m pytest tests/book tests/reproduction tests/library tests/test_architecture.py "
+    "make test": "-m pytest tests/book tests/reproduction tests/library tests/test_*.py "
     "-n 4 --dist loadfile --no-loadscope-reorder",
     "make lab": "-m jupyterlab --allow-root book/index.ipynb" if os.getuid() == 0 else "-m jupyterlab book/index.ipynb",
     "make serve": "-m tools.serve",
