@@ -46,7 +46,9 @@ def test_every_setting_is_an_option_with_help():
     places = [page.find(f"{option} ") for option in options]
     assert -1 not in places and places == sorted(places)  # in the config's order, every time
     assert "steps of Adam on the mask logits" in text and "units of the FNN" in text
-    assert "its rate. In cifar10: the paper's rate here is a tenth" in text  # an experiment that says otherwise
+    assert (
+        "the rate of Adam on the mask logits. In cifar10: the paper's rate here is a tenth" in text
+    )  # an experiment that says otherwise
 
 
 def test_runs_are_made_listed_checked_and_published(tmp_path):
@@ -63,7 +65,7 @@ def test_runs_are_made_listed_checked_and_published(tmp_path):
     assert run.config()["samples"] == 2
     (run.folder.with_name("seed-5.partial")).mkdir()
     shown = command("show").stdout
-    assert "smoke, weight_steps 3, mask_steps 2, samples 2, hidden (8,)" in shown and "unfinished: just begun" in shown
+    assert "smoke, weight_steps 3, samples 2, mask_steps 2, hidden (8,)" in shown and "unfinished: just begun" in shown
     sound = command("check")
     assert sound.returncode == 0 and "1 runs checked, no problems" in sound.stdout
     weights = run.folder / "weights.safetensors"
