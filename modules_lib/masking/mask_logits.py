@@ -55,8 +55,7 @@ class MaskLogits(nn.Module):
         self.sizes = [parameter.numel() for parameter in selected.values()]
         self.register_buffer("weights", self._cast(self._all_weights()))
         # float32 whatever the model's type: in bfloat16 a step of 1e-2 would be lost on a logit above 4.
-        count = groups.count if groups else len(self.weights)
-        self.logits = nn.Parameter(self.weights.new_full((count,), start, dtype=torch.float32))
+        self.logits = nn.Parameter(self.weights.new_full((self.count,), start, dtype=torch.float32))
         self.forward_samples: Callable[..., object] | None = getattr(model, "forward_samples", None)
         self.living: Tensor | None = None
         self.grids: list[Grid] | None = None
@@ -72,6 +71,10 @@ class MaskLogits(nn.Module):
         if self.living is not None:
             left_out = flat.new_zeros(sum(self.sizes)) if left_out is None else left_out
             flat = left_out.index_copy(0, self.living.long(), flat)
+        return self._split(flat)
+
+    def _split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Numbers for all weights, [N], as named tensors in the model's shapes."""
         pieces = flat.split(self.sizes)
         return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 

@@ -15,7 +15,7 @@ from modules_lib.masking.batched_linear import BatchedLinear, CannotBatchError, 
 from modules_lib.masking.calls import blocks_run_once, difference, undisturbed, wrong_gradients
 from modules_lib.masking.groups import Unit, expanded, groups_of, masked_by, unit_of
 from modules_lib.masking.mask_logits import MaskLogits
-from modules_lib.masking.sample_weights import mask_weights, unflatten
+from modules_lib.masking.sample_weights import mask_weights
 from modules_lib.masking.samplers import Sampler, sampler_of
 from modules_lib.masking.selection import Where, check_model, chosen, effective
 from modules_lib.masking.slicing import Arguments, Slicing, cloned
@@ -160,7 +160,7 @@ class MaskedModel(MaskLogits):
             how = draw.samples, [draw.logits.shape], draw.fuse, draw.sampler
             kept = mask_weights(draw.logits, torch.ones_like(draw.logits), draw.keys, *how)
             flat = [draw.weights * expanded(self.groups, one).to(draw.weights.dtype) for [one] in kept]
-            return [list(map(unflatten, one.split(self.sizes), shapes)) for one in flat]
+            return [list(self._split(one).values()) for one in flat]
         grids = draw.grids
         sizes = [torch.Size([grid.size]) for grid in grids] if grids else shapes
         samples = mask_weights(
@@ -207,13 +207,8 @@ class MaskedModel(MaskLogits):
 
     def _try_slices(self, part: Arguments) -> None:
         """Whether the model takes kernels channels last, and whether gradients of weights that are put in are right."""
-        weights = [
-            unflatten(w, shape)
-            for w, shape in zip(self._all_weights().split(self.sizes), self.shapes.values(), strict=True)
-        ]
-        even = {
-            name: weight * (torch.rand_like(weight) < 0.5) for name, weight in zip(self.shapes, weights, strict=True)
-        }
+        weights = self._split(self._all_weights())
+        even = {name: weight * (torch.rand_like(weight) < 0.5) for name, weight in weights.items()}
         call = lambda put: self._called(list(put.values()), cloned(part))  # noqa: E731
         try:
             wrong = wrong_gradients(self.model, even, call, cloned(part))

@@ -70,9 +70,7 @@ def _computed(module: nn.Module) -> bool:
     """Whether a module computes one of its weights from other numbers at each call."""
     hooks = (type(hook).__name__ for hook in module._forward_pre_hooks.values())
     pruned = any(f"{name.removesuffix('_orig')}_mask" in module._buffers for name in module._parameters)
-    return (
-        parametrize.is_parametrized(module) or pruned or any(name in ("WeightNorm", "SpectralNorm") for name in hooks)
-    )
+    return parametrize.is_parametrized(module) or pruned or any(name in NORMS for name in hooks)
 
 
 def copy_of(model: Network) -> Network:
