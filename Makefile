@@ -1,6 +1,7 @@
 # `make` alone shows what there is. Everything runs in .venv, which is made on first use.
 PYTHON ?= python3
 SCALE  ?= laptop
+JOBS   ?= 2
 
 VENV      := .venv
 BIN       := $(VENV)/bin
@@ -14,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help read book html lab serve chapters test quick test-cluster bench format clean
+.PHONY: help read book html lab serve chapters evidence test quick test-cluster bench format clean
 
 help:
 	@echo "make read        the book from the published results, without training, in two minutes"
@@ -26,6 +27,7 @@ help:
 	@echo "make quick       the tests of the library alone"
 	@echo "make test-cluster  the grid of runs on a real Slurm of two nodes, here (root; Debian's slurm-wlm and munge)"
 	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
+	@echo "make evidence    make and publish the runs of evidence.yaml at the paper's sizes, JOBS=2 at once: days"
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
 	@echo "make format      put the code in its normal form"
 	@echo "make clean       remove the built book and caches; runs and .venv stay"
@@ -61,6 +63,9 @@ test: $(INSTALLED)
 
 quick: $(INSTALLED)
 	$(BIN)/python -m pytest tests/library -n 4 --dist loadfile -q
+
+evidence: $(INSTALLED)
+	@nice -n 19 $(BIN)/python -m tools.evidence --make $(JOBS)
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.bench $(if $(JSON),--json)

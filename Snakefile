@@ -2,8 +2,10 @@
 
 On one machine: snakemake
 On a cluster:   snakemake --workflow-profile profiles/slurm
+The runs of evidence.yaml, published: snakemake evidence --configfile evidence.yaml
 """
 
+import re
 import shlex
 import sys
 import time
@@ -30,21 +32,38 @@ localrules:
     runs,
     chapter,
     pages,
+    publish,
+    evidence,
+
+
+def lines():
+    """Every experiment of the grid or queue with its settings and seeds, in order."""
+    if "queue" in config:
+        for line in config["queue"]:
+            settings = {name: value for name, value in line.items() if name not in ("experiment", "seeds")}
+            yield line["experiment"], settings, line["seeds"]
+        return
+    for name in EXPERIMENTS if config["experiments"] == "all" else config["experiments"]:
+        for beta in [*map(float, config["betas"]), None]:  # the experiment's own last: it names the run if both are one
+            yield name, {} if beta is None else {"beta": beta}, range(int(config["seeds"]))
 
 
 def grid():
-    """Every config and seed of the grid, by the folder of its run."""
-    names = list(EXPERIMENTS) if config["experiments"] == "all" else config["experiments"]
-    return {
-        str(folder_of(chosen, seed)): (name, beta, seed)
-        for name in names
-        for beta in [*map(float, config["betas"]), None]  # the experiment's own last: it names the run if both are one
-        for chosen in [preset(name, config["scale"], beta=beta)]
-        for seed in range(int(config["seeds"]))
+    """Every config and seed of the grid, by the folder of its run: experiment, settings, seed, place in the order."""
+    found = {
+        str(folder_of(preset(name, config["scale"], **settings), seed)): (name, settings, seed, place)
+        for place, (name, settings, seeds) in enumerate(lines())
+        for seed in seeds
     }
+    return {folder: run for folder, run in found.items() if "queue" not in config or not is_published(folder)}
+
+
+def is_published(folder):
+    return results_folder().joinpath(*Path(folder).parts[-3:]).exists()
 
 
 GRID = grid()
+PUBLISHED = TRIED.with_name("published")
 MARKS = {str(tried(folder)): folder for folder in GRID}
 PYTHON = f"'{sys.executable}' -m"
 NEEDS = config["resources"][config["scale"]]
@@ -58,8 +77,19 @@ if workflow.is_main_process:
 
 
 def arguments(folder):
-    name, beta, seed = GRID[folder]
-    return f"{name} --scale {config['scale']} --seed {seed}" + (f" --beta {beta}" if beta is not None else "")
+    """The words that choose a run on the command line."""
+    name, settings, seed, _ = GRID[folder]
+    words = [f"{name} --scale {config['scale']} --seed {seed}"]
+    for setting, value in settings.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        words.append(f"--{setting.replace('_', '-')} {' '.join(map(str, values))}")
+    return " ".join(words)
+
+
+def made_at(place):
+    """The marks of the runs of one place in the order, as a pattern: all of them where there is no queue."""
+    folders = [mark for mark, folder in MARKS.items() if "queue" not in config or GRID[folder][3] == place]
+    return "|".join(re.escape(mark.removeprefix(f"{TRIED}/")) for mark in folders)
 
 
 def runs_of(chapter):
@@ -82,19 +112,48 @@ rule runs:
 
 
 # A run that fails is tried, too, once the store has the reason: its chapter says it, and all others are made.
-rule run:
-    output:
-        touch(f"{TRIED}/{{run}}"),
-    params:
-        arguments=lambda wildcards, output: arguments(MARKS[output[0]]),
-        failed=lambda wildcards, output: shlex.quote(str(failed(MARKS[output[0]]))),
-    threads: 1
-    resources:
-        runtime=NEEDS["runtime"],
-        mem_mb=NEEDS["mem_mb"],
-        gpu=NEEDS["gpus"],
-    shell:
-        "{PYTHON} reproduction run {params.arguments} --jobs {threads} || test -e {params.failed}"
+# One rule a line of a queue, since a rule has one priority.
+for place in range(len(config.get("queue", [0]))):
+
+    rule:
+        name:
+            f"run_{place}" if "queue" in config else "run"
+        output:
+            touch(f"{TRIED}/{{run}}"),
+        wildcard_constraints:
+            run=made_at(place),
+        params:
+            arguments=lambda wildcards, output: arguments(MARKS[output[0]]),
+            failed=lambda wildcards, output: shlex.quote(str(failed(MARKS[output[0]]))),
+            whole="--one-commit" if "queue" in config else "",
+        priority: -place
+        threads: 1
+        resources:
+            runtime=NEEDS["runtime"],
+            mem_mb=NEEDS["mem_mb"],
+            gpu=NEEDS["gpus"],
+        shell:
+            "{PYTHON} reproduction run {params.arguments} --jobs {threads} {params.whole} || test -e {params.failed}"
+
+
+# A finished run is published at once, so that nothing is lost with the machine.
+if "queue" in config:
+
+    rule evidence:
+        input:
+            [mark.replace(str(TRIED), str(PUBLISHED), 1) for mark in MARKS],
+
+    rule publish:
+        input:
+            f"{TRIED}/{{run}}",
+        output:
+            touch(f"{PUBLISHED}/{{run}}"),
+        params:
+            arguments=lambda wildcards, input: arguments(MARKS[input[0]]),
+            failed=lambda wildcards, input: shlex.quote(str(failed(MARKS[input[0]]))),
+        priority: 1
+        shell:
+            "test ! -e {params.failed} && {PYTHON} reproduction publish {params.arguments}"
 
 
 rule chapter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import signal
 import sys
 import typing
@@ -22,6 +23,7 @@ from reproduction.runs import listing, tables
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
 from reproduction.runs.execute import execute
+from reproduction.runs.provenance import is_stitched, origin
 
 Scale = Literal["smoke", "laptop", "paper"]
 
@@ -47,25 +49,25 @@ METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", tuple[int, ...]: "INT ...",
 
 
 def _option(kind: Any, help: str) -> Any:
-    """How the help shows a setting: what may be given, and that the scale decides where nothing is."""
+    """A setting as the help shows it: the kind of its values, and that the scale decides by default."""
     return tyro.conf.arg(help=help, metavar=METAVARS.get(kind, "TEXT ..."), help_behavior_hint="(default: the scale's)")
 
 
 def _described(config: type[Config]) -> dict[str, str]:
-    """What the docstrings of a config and its bases say of each setting; a subclass says over again what differs."""
+    """Setting -> its description in the docstrings of a config and its bases; that of a subclass prevails."""
     docs = [docstring_parser.parse(kind.__dict__.get("__doc__") or "") for kind in reversed(config.__mro__)]
     return {text.arg_name: " ".join((text.description or "").split()) for doc in docs for text in doc.params}
 
 
 def _help(said: dict[str, str]) -> str:
-    """What the first experiments say of a setting, then each other description with the experiments it is of."""
+    """The first description of a setting, then each other one with the experiments that it belongs to."""
     first, *others = said
     return " ".join([first, *(f"In {said[other]}: {other}" for other in others)])
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which runs.
+    """The runs that a command is about.
 
     Attributes:
         experiment: its name, as `list` has it, or "all".
@@ -97,15 +99,19 @@ else:  # with an option for every setting, and the configs' own documentation as
     ]
 
 
-def run(selection: Selected, jobs: int | None = None) -> None:
-    """Train an experiment's runs, or load those that are finished. One that fails is left out; all others are made.
+def run(selection: Selected, jobs: int | None = None, one_commit: bool = False) -> None:
+    """Train an experiment's runs, or load finished ones; a run that fails is left out, and all others are made.
 
     Args:
         jobs: trainings at once; by default one a core, or one on a GPU.
+        one_commit: go on from checkpoints of this commit and processor alone; others are moved aside.
     """
     if jobs is not None:
         check_count("jobs", jobs)
     configs, seeds = selection.configs(), selection.chosen_seeds()
+    for config, seed in itertools.product(configs, seeds) if one_commit else ():
+        if aside := runs.set_aside_if_of_another(config, seed, origin()):
+            print(f"{config.experiment} seed {seed} begins anew: another commit or processor began it, see {aside}.")
     try:
         execute(configs, seeds, jobs)
     finally:
@@ -139,17 +145,20 @@ def list_(experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar
 
 
 def show() -> None:
-    """List what is in the run store, finished and unfinished."""
+    """List the runs in the store, finished and unfinished."""
     table = tables.store()
     print(f"Nothing is stored in {runs.runs_folder()} yet." if table.empty else table.to_string(index=False))
 
 
 def check() -> None:
-    """Compare every file of the run store and of results/ with its checksum."""
+    """Compare every file of the run store and of results/ with its checksum, and name runs of several commits."""
     found = [*runs.stored(runs.runs_folder()), *runs.stored(results.results_folder())]
     problems = [problem for run in found for problem in run.damage()]
     for problem in problems:
         print(problem)
+    for run in found:
+        if not run.damage() and is_stitched(about := run.provenance()):
+            print(f"{run.name} was made by several commits or processors: {about['commit']}; {about['hardware']}.")
     print(f"{len(found)} runs checked, {len(problems) or 'no'} problems.")
     if problems:
         sys.exit(1)
@@ -166,7 +175,7 @@ def claims(scale: Scale = "laptop", json: bool = False) -> None:
     if json:
         print(dumps([verdict.to_dict() for verdict in verdicts], indent=1, ensure_ascii=False))
         return
-    print(claims_module.report(verdicts))
+    print(claims_module.report(verdicts), claims_module.summary(verdicts), sep="\n\n")
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -180,14 +189,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Run a command; what a user can mend is one sentence, without a traceback."""
+    """Run a command; an error that a user can mend is one sentence, without a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's end of time is like Ctrl-C
     arguments = sys.argv[1:] or ["--help"]
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="python -m reproduction", args=arguments, config=(tyro.conf.OmitArgPrefixes,)
         )
-    except (ValueError, RuntimeError, OSError) as error:  # the last: what may not be read, by name
+    except (ValueError, RuntimeError, OSError) as error:  # OSError names a file that may not be read
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("\nStopped. Finished runs are kept; the same command goes on from the last checkpoint of the others.")

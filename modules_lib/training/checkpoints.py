@@ -1,4 +1,4 @@
-"""Checkpoints: what a training loop needs to go on where it left off, in a file that shows its own damage."""
+"""Checkpoints: the state from which a training loop goes on, in a file that shows its own damage."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def cannot_write(path: Path, error: Exception) -> RuntimeError:
     )
 
 
+def record_of(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's record without its tensors, and without a check of its content.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        file.readline()
+        return json.loads(file.readline())
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The last good state of one training loop and the one before it: ``<name>.checkpoint``, ``<name>.previous``.
@@ -33,7 +44,7 @@ class Checkpoint:
     Attributes:
         folder: where the files are.
         name: the loop's.
-        identity: what decides the loop's result; files that say something else are not used.
+        identity: the settings that decide the loop's result; files with other settings are not used.
     """
 
     folder: Path
@@ -48,7 +59,7 @@ class Checkpoint:
         """Write a state; the last one becomes the previous one.
 
         Raises:
-            RuntimeError: it cannot be written; the states before it are as they were.
+            RuntimeError: the state cannot be written; those before it are as they were.
         """
         line = json.dumps({**self.identity, "loop": self.name, **record}, separators=(",", ":")).encode() + b"\n"
         # Numbers of any kind of tensor, on any device, as contiguous memory on the CPU.
@@ -72,7 +83,7 @@ class Checkpoint:
             raise cannot_write(last, error) from error
 
     def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Load record and tensors of the last good state; or None. Damaged files are skipped with a warning."""
+        """Load record and tensors of the last good state, or None; damaged files are skipped with a warning."""
         for path in self.files:
             if path.exists():
                 try:

@@ -13,14 +13,14 @@ from modules_lib.masking.masks import Masks
 from modules_lib.training.progress import Progress, Rows
 from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
-from reproduction.runs.provenance import commit, provenance
+from reproduction.runs.provenance import origin, provenance
 from reproduction.runs.store import Run
 
 
 def make(config: Config, seed: int, progress: Progress) -> Run:
     """Train, mask, measure and store one run, here and now, going on from its checkpoints where it has any.
 
-    Where another process is making it, that one is waited for.
+    Where another process is making the run, wait for its end.
     """
     keep(progress, config, seed)
     with _held(runs.lock(config, seed), progress):
@@ -29,7 +29,7 @@ def make(config: Config, seed: int, progress: Progress) -> Run:
 
 def keep(progress: Progress, config: Config, seed: int) -> None:
     """Give a part of a run, at its beginning, its checkpoints and the name of the code that makes it."""
-    progress.checkpoint, progress.code = functools.partial(runs.checkpoint, config, seed), [commit()]
+    progress.checkpoint, progress.code = functools.partial(runs.checkpoint, config, seed), [origin()]
 
 
 def finish(config: Config, seed: int, progress: Progress) -> Run:
@@ -49,7 +49,7 @@ def finish(config: Config, seed: int, progress: Progress) -> Run:
 
 @contextlib.contextmanager
 def _held(lock: FileLock, progress: Progress) -> Iterator[None]:
-    """Hold a lock, for which one can be stopped from waiting."""
+    """Hold a lock; a run that is stopped ends the wait for it with a KeyboardInterrupt."""
     while not lock.is_locked:
         if progress.stopping:
             raise KeyboardInterrupt

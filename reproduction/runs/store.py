@@ -2,7 +2,7 @@
 
 ``runs/<experiment>/<hash of the config>/seed-<n>/`` holds
 
-- ``config.json``        what decides the result
+- ``config.json``        the settings that decide the result
 - ``provenance.json``    library version, commit, torch, device, start, wall time
 - ``metrics.jsonl``      tidy measurements, one a line
 - ``weights.safetensors``, ``masks/<stage>.safetensors``
@@ -16,7 +16,6 @@ two processes from making it at once. Where the last attempt failed, ``seed-<n>.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -30,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -38,7 +37,9 @@ from torch import nn
 from modules_lib.masking.masks import Masks
 from modules_lib.support.device import device
 from modules_lib.support.folders import folder
-from modules_lib.training.checkpoints import Checkpoint, cannot_write
+from modules_lib.training.checkpoints import Checkpoint, cannot_write, record_of
+from reproduction.runs.columns import with_names_of_today
+from reproduction.runs.sealing import digest, digest_of_digests, seal
 
 if TYPE_CHECKING:
     from reproduction.protocol.config import Config
@@ -56,7 +57,7 @@ def check_writable() -> None:
     """Find out before hours of training whether their result can be stored.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the folder cannot be written.
     """
     try:
         runs_folder().mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,9 @@ class Run:
         return json.loads(self._text("provenance.json"))
 
     def metrics(self) -> list[dict[str, Any]]:
-        return json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
+        """Read the measurements, a mapping each, under the names that their columns have now."""
+        rows = json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
+        return [with_names_of_today(row) for row in rows]
 
     def masks(self, stage: str) -> Masks:
         return Masks.load(self.checked(f"masks/{stage}.safetensors"))
@@ -130,10 +133,10 @@ class Run:
         """Find the path of a file that is as it was stored; a ValueError if it is not."""
         path = self.folder / name
         try:
-            digest = _digest(path)
+            found = digest(path)
         except NOT_A_FILE as error:
             raise self._damaged(path, error.strerror) from error
-        if self._checksums().get(name) != digest:
+        if self._checksums().get(name) != found:
             raise self._damaged(path, "its content is not what was stored")
         return path
 
@@ -142,7 +145,7 @@ class Run:
         try:
             stored = json.loads(path.read_text(encoding="utf8"))
             name, files = stored["run"], dict(stored["sha256"])
-            if files.pop("checksums.json") != _digest_of_digests(name, files):
+            if files.pop("checksums.json") != digest_of_digests(name, files):
                 raise ValueError
         except NOT_A_FILE as error:
             raise self._damaged(path, error.strerror) from error
@@ -175,6 +178,23 @@ def set_aside_if_damaged(config: Config, seed: int) -> None:
             aside = run.folder.with_name(f"{run.folder.name}.damaged-{uuid.uuid4().hex[:8]}")
             run.folder.rename(aside)
             warnings.warn(f"{problems[0]} It was moved to {aside} and is made again.", stacklevel=2)
+
+
+def set_aside_if_of_another(config: Config, seed: int, origin: dict[str, Any]) -> Path | None:
+    """Move the checkpoints of an unfinished run aside if another commit or processor made some of them.
+
+    Returns:
+        where they are now; None where there is nothing to move, or a process makes the run.
+    """
+    partial = checkpoint(config, seed, "").folder
+    records = [record_of(path) for path in partial.glob("*.checkpoint")]
+    if all(part == origin for record in records for part in record["code"]):
+        return None
+    try:
+        with lock(config, seed).acquire(blocking=False):
+            return partial.rename(partial.with_name(f"seed-{seed}.of-another-{uuid.uuid4().hex[:8]}"))
+    except Timeout:
+        return None
 
 
 def lock(config: Config, seed: int) -> FileLock:
@@ -227,7 +247,7 @@ def save(
     The folder appears whole or not at all; one that is there stays.
 
     Raises:
-        RuntimeError: it cannot be written, as on a full disk.
+        RuntimeError: the run cannot be written, as on a full disk.
     """
     target = folder_of(config, seed)
     staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
@@ -255,33 +275,13 @@ def save(
 
 
 def _flush(*paths: Path) -> None:
-    """Have files and folders on the disk, before the checkpoints that could make them again are dropped."""
+    """Write files and folders through to the disk, before the checkpoints that could make them again are dropped."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def seal(folder: Path, name: str) -> None:
-    """Write the checksums of all files in a folder, as those of the run with this name."""
-    digests = {}
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "checksums.json"]
-    for path in sorted(files):
-        digests[path.relative_to(folder).as_posix()] = _digest(path)
-    digests["checksums.json"] = _digest_of_digests(name, digests)
-    content = json.dumps({"run": name, "sha256": digests}, indent=1)
-    (folder / "checksums.json").write_text(content + "\n", encoding="utf8")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of_digests(name: str, digests: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps([name, digests], sort_keys=True).encode()).hexdigest()
 
 
 def _without_nan(row: dict[str, Any]) -> dict[str, Any]:

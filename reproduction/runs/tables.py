@@ -1,13 +1,13 @@
-"""What the run store holds, as a table for the command line."""
+"""The contents of the run store, as a table for the command line."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from modules_lib.training.checkpoints import record_of
 from reproduction.experiments import nearest_scale, read_config
 from reproduction.runs.store import runs_folder, stored
 
@@ -41,9 +41,7 @@ def _place(path: Path) -> dict[str, str]:
 def _made(path: Path) -> str:
     """A checkpoint's loop and the steps made in it."""
     try:
-        with path.open("rb") as file:
-            file.readline()
-            return f"{path.stem} {json.loads(file.readline())['steps']}"
+        return f"{path.stem} {record_of(path)['steps']}"
     except (OSError, ValueError, KeyError):
         return f"{path.stem} damaged"
 
