@@ -9,16 +9,20 @@ nothing. Thresholds come from the paper's own words and numbers; where it gives 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
+from modules_lib.analysis.theme import count
 from reproduction.claims import addmul, alpha, cifar, double, permuted, scan
 from reproduction.claims.statement import FAILS, HOLDS, SINGLE, Statement
 from reproduction.experiments import EXPERIMENTS, published_preset
 from reproduction.runs.published import published
+
+VERDICTS = ("reproduced", "partly", "undecided", "not reproduced", "single run", "not run")
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class Claim:
 
     Attributes:
         id: its number.
-        claim: what the paper says, in our words.
+        claim: the paper's claim, in our words.
         paper: where, and with which number.
-        statements: results of these experiments -> what is tested.
+        statements: results by experiment -> the statements to test.
         each: whether it is about each experiment by itself: those without results are then left out.
         instead: experiment -> the one that it is judged by where the first has no results.
     """
@@ -49,10 +53,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was measured for a claim.
+    """The verdict on a claim, and its measurements.
 
     Attributes:
-        claim, verdict, scale, statements: as they say.
+        claim, verdict, statements: the claim, its verdict in a word, and the statements tested.
+        scale: of the results.
         runs: experiment -> the seeds that were used.
     """
 
@@ -64,8 +69,13 @@ class Verdict:
 
     @property
     def seeds(self) -> int:
-        """How many, of the experiment that has fewest."""
+        """The number of seeds, of the experiment that has fewest."""
         return min(map(len, self.runs.values()), default=0)
+
+    @property
+    def decided(self) -> bool:
+        """Tell whether every statement holds, or is contradicted by an interval that excludes it."""
+        return bool(self.statements) and all(s.outcome in (HOLDS, FAILS) for s in self.statements)
 
     @property
     def ours(self) -> str:
@@ -152,7 +162,7 @@ CLAIMS = [
 
 
 def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict:
-    """Judge a claim by each experiment's results (as from :func:`results.published`), by seeds common to all."""
+    """Judge a claim by each experiment's results (tables as of :func:`published`), by seeds common to all."""
     chosen = [name if _there(name, results) else claim.instead.get(name, name) for name in claim.experiments]
     if claim.each:  # each by its own seeds
         used = {name: results[name] for name in chosen if _there(name, results)}
@@ -171,7 +181,7 @@ def judge(claim: Claim, results: dict[str, pd.DataFrame], scale: str) -> Verdict
 
 
 def _verdict(outcomes: list[str], single: bool) -> str:
-    """The word for a claim of whose statements this is known."""
+    """The verdict on a claim whose statements have these outcomes."""
     if single or set(outcomes) == {SINGLE}:
         return SINGLE
     holding = outcomes.count(HOLDS)
@@ -217,3 +227,11 @@ def report(verdicts: list[Verdict], details: bool = True) -> str:
         if details:
             lines += [f"      {s.mark:<4}{s.text}: {s.measured}" for s in verdict.statements]
     return "\n".join(lines)
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """Count the verdicts in a sentence, and the claims whose statements all hold or are excluded by their intervals."""
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    decided = sum(verdict.decided for verdict in verdicts)
+    words = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
+    return f"{count(len(verdicts), 'claim')}: {words}. In {decided}, 95% intervals decide every statement."

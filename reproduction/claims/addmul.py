@@ -38,7 +38,7 @@ def more_weights_for_multiplication(results: dict[str, pd.DataFrame]) -> list[St
     return statements
 
 
-IGNORES = 0.8  # of the cases: what it takes to say that the operation asked for is ignored
+IGNORES = 0.8  # of the cases, from which on the operation asked for counts as ignored
 
 
 def fnn_performs_the_masks_operation(results: dict[str, pd.DataFrame]) -> list[Statement]:

@@ -21,10 +21,10 @@ from reproduction.runs.measures import (
     task_accuracy,
 )
 
-COSTS, STEADY = 0.05, 0.15  # of accuracy, that a full-task mask may cost; of sharing, that may change
+COSTS, STEADY = 0.05, 0.15  # the accuracy that a full-task mask may cost; the change that sharing may show
 SAFE = 0.02  # of accuracy, by which sampled and thresholded masks may differ
 NEAR = 3.2  # a factor of beta
-LEARNED = {  # experiment -> what a figure calls it, and what is asked of its full-task mask
+LEARNED = {  # experiment -> its name in figures, and the tasks that its full-task mask is tested on
     **{f"addmul-{network}": (f"+/×, {name}", TASKS) for network, name in NETWORKS.items()},
     **{f"double-{network}": (f"+/+, {name}", PAIR_NAMES) for network, name in DOUBLE.items()},
     "scan": ("SCAN", SPLIT_NAMES),
@@ -33,7 +33,7 @@ LEARNED = {  # experiment -> what a figure calls it, and what is asked of its fu
 
 
 def probabilities_are_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 6 shows four experiments; the masks are those of the full task."""
+    """Test Figure 6, in the four experiments that it shows, on masks of the full task."""
     statements = []
     for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
         ends = certain(results[experiment], "full")
@@ -44,7 +44,7 @@ def probabilities_are_at_the_ends(results: dict[str, pd.DataFrame]) -> list[Stat
 
 
 def thresholding_is_safe(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Section 2, on masks of the full task; of the experiments in whose runs sampled masks were measured."""
+    """Test section 2 on masks of the full task, in experiments whose runs measured sampled masks."""
     statements = []
     for experiment in ("addmul-fnn", "addmul-lstm", "double-fnn", "double-lstm"):
         frame = results[experiment]
@@ -81,7 +81,7 @@ def beta_is_not_critical(results: dict[str, pd.DataFrame]) -> list[Statement]:
 
 
 def sharing_falls_with_capacity(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 9, on networks that learn the task; one that cannot is not among the paper's sizes."""
+    """Test Figure 9 on networks that learn the task; one that cannot is not among the paper's sizes."""
     shares = sharing_by_capacity(results)
     statements = []
     for smaller, larger in zip(list(shares)[:-1], list(shares)[1:], strict=True):

@@ -1,4 +1,4 @@
-"""The claims of section 5 on class-exclusive weights (claims 10 and 11)."""
+"""The claims of section 5 on class-exclusive weights (claims 10, 11 and 19)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTNERS = {"cat": "dog", "dog": "cat", "truck": "automobile", "automobile": "tr
 
 
 def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.0) -> list[Statement]:
-    """Figures 5, 16 and 18, at a multiple of the paper's beta."""
+    """Test Figures 5, 16 and 18, at a multiple of the paper's beta."""
     frame = results["cifar10"]
     full = stage_with("full", factor)
     classes = removed_classes(frame, factor)
@@ -65,7 +65,7 @@ def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.
 
 
 def classes_are_taken_for_alike(results: dict[str, pd.DataFrame], factor: float = 1.0) -> list[Statement]:
-    """Figures 17 and 18: only what concerns classes that were left out is tested."""
+    """Test Figures 17 and 18, as far as they are about classes that were left out."""
     frame = results["cifar10"]
     whole = confusions(frame, stage_with("full", factor))  # [seeds, class, taken for]
     seeds = sorted(frame["seed"].unique())
@@ -92,7 +92,7 @@ def classes_are_taken_for_alike(results: dict[str, pd.DataFrame], factor: float 
 
 
 def without_one_the_other_is_better(results: dict[str, pd.DataFrame], factor: float = 1.0) -> list[Statement]:
-    """Appendix G on cats and dogs; only of those that were left out."""
+    """Test appendix G on cats and dogs, as far as these were left out."""
     frame = results["cifar10"]
     seeds = sorted(frame["seed"].unique())
     drops = true_positive_drops(frame, factor)  # [seeds, removed, class]

@@ -12,7 +12,7 @@ LOW, SLIGHTLY, SAME = 0.25, 0.10, 0.10
 
 
 def pairs_share_little(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figures 3 and 12. That pairs share nothing in first and last layers is true by construction: no test.
+    """Test Figures 3 and 12, but for first and last layers, where pairs share nothing by construction.
 
     Only the LSTMs of both tasks have one beta, so only they are compared with addition and multiplication.
     """
@@ -35,7 +35,7 @@ def pairs_share_little(results: dict[str, pd.DataFrame]) -> list[Statement]:
 
 
 def functions_are_not_reused(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Section 3.2 as a whole. A function used twice would be shared by all but what leads to it and from it."""
+    """Test section 3.2 as a whole: a function used twice would be shared in all layers but the outer ones."""
     statements = []
     for network, name in DOUBLE.items():
         frame = results[f"double-{network}"]

@@ -1,4 +1,4 @@
-"""What the paper says about each claim, in its words, and the section of the book that shows it."""
+"""The paper's own words on each claim, and the section of the book that shows it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ class Passage(NamedTuple):
 
 
 PASSAGES = {
-    1: Passage("“more sharing in the input and output layers, less in the hidden layers”", "addmul#How-much-is-shared"),
-    2: Passage("“3.8 times more weights than addition”", "addmul#How-large-the-modules-are"),
+    1: Passage(
+        "“more sharing in the input and output layers, less in the hidden layers”", "addmul#Shared-weights-by-layer"
+    ),
+    2: Passage("“3.8 times more weights than addition”", "addmul#Size-of-the-modules"),
     3: Passage(
         "“ignores the operator specification and performs the one corresponding to the mask instead”",
-        "addmul#What-the-masked-network-does",
+        "addmul#Answers-of-the-masked-network",
     ),
-    4: Passage("“invalid operations in roughly 70% of the cases”", "addmul#What-the-masked-network-does"),
+    4: Passage("“invalid operations in roughly 70% of the cases”", "addmul#Answers-of-the-masked-network"),
     5: Passage("“inverted masks do not perform well”", "addmul#Removing-a-module"),
     6: Passage(
         "“weight sharing is low”; “the performance decreases only slightly”",
-        "double#How-much-is-shared",
+        "double#Shared-weights-by-layer",
     ),
     7: Passage("“No difference between the two LSTM variants is apparent”", "double#Removing-one-pair's-module"),
     8: Passage(
         "“a big generalization gap on the ‘length’ and the ‘add jump’ splits, whereas the ‘add turn left’ caused only "
         "a slight degradation”",
-        "scan#What-the-masks-can-still-do",
+        "scan#Accuracy-under-each-mask",
     ),
-    9: Passage("“Most weights corresponding to ‘JUMP’ are removed”", "scan#Which-weights-are-removed"),
+    9: Passage("“Most weights corresponding to ‘JUMP’ are removed”", "scan#Removed-weights"),
     10: Passage(
         "“relatively few weights are removed”; the decrease is “substantial, ranging from 40 to 60%”",
-        "cifar10#What-it-sees-when-a-class's-weights-are-gone",
+        "cifar10#Answers-without-a-class's-weights",
     ),
     11: Passage(
         "“‘Airplane’ is confused with ‘bird’ and ‘ship’”; cat and dog “tend to be confused with each other”; truck and "
         "car are “highly related”",
-        "cifar10#What-it-sees-when-a-class's-weights-are-gone",
+        "cifar10#Answers-without-a-class's-weights",
     ),
-    12: Passage("“the probability mass is usually concentrated at 0 and 1”", "alpha#Are-masks-certain?"),
+    12: Passage("“the probability mass is usually concentrated at 0 and 1”", "alpha#Certainty-of-the-masks"),
     13: Passage(
         "“not very sensitive to the exact value”; “transfers well between different network sizes”",
         "alpha#The-price-of-a-weight",
@@ -63,14 +65,14 @@ PASSAGES = {
     18: Passage("“Only once all the capacity is filled up, weights start being shared”", "permuted"),
     19: Passage(
         "“removing exclusive feature detectors for one improves the performance of the other”",
-        "cifar10#What-it-sees-when-a-class's-weights-are-gone",
+        "cifar10#Answers-without-a-class's-weights",
     ),
     20: Passage(
         "“the probability mass is usually concentrated at 0 and 1”, so that it is safe to threshold",
-        "alpha#Are-masks-certain?",
+        "alpha#Certainty-of-the-masks",
     ),
     21: Passage(
         "“typical NNs find it hard to learn to represent data in the same way on the different paths”",
-        "double#How-much-is-shared",
+        "double#Shared-weights-by-layer",
     ),
 }

@@ -13,7 +13,7 @@ HIDDEN = ("hidden 1", "hidden 2")
 
 
 def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 14. All but the first layer, which undoes the permutation, could be shared without loss."""
+    """Test Figure 14: all layers but the first, which undoes the permutation, could be shared without loss."""
     equal = results["permuted-equal"]
     early = early_sharing(equal)
     last = min(EARLY + 1, len(tasks_learned(equal)))  # the chapter's own run learns fewer
@@ -36,7 +36,7 @@ def what_is_there_is_hardly_used_again(results: dict[str, pd.DataFrame]) -> list
 
 
 def sharing_begins_when_capacity_is_full(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 14. Early and late are as many tasks; a run of fewer than twice as many says nothing."""
+    """Test Figure 14 on as many late tasks as early ones; a run too short for both says nothing."""
     equal = results["permuted-equal"]
     tasks = tasks_learned(equal)[1:]
     if len(tasks) < 2 * EARLY:
@@ -52,7 +52,7 @@ def sharing_begins_when_capacity_is_full(results: dict[str, pd.DataFrame]) -> li
 
 
 def favouring_raises_sharing(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 15."""
+    """Test Figure 15, on new weights that start less likely than old ones."""
     equal, half, quarter = (results[f"permuted-{name}"] for name in ("equal", "half", "quarter"))
     total = {name: mean_sharing(frame)["total"] for name, frame in (("2", equal), ("0", half), ("-1", quarter))}
     rest = mean_sharing(quarter)[[*HIDDEN, "output"]].mean(axis=1)
@@ -75,7 +75,7 @@ def favouring_raises_sharing(results: dict[str, pd.DataFrame]) -> list[Statement
 
 
 def mean_sharing(results: pd.DataFrame, first: int | None = None) -> pd.DataFrame:
-    """Over all tasks after the first, or over so many of them: seeds in rows, layers in columns."""
+    """Average sharing over all tasks after the first, or over the first so many of these: [seeds, layers]."""
     return mean_over_tasks(results, "sharing", tasks_learned(results)[1:][:first])
 
 
@@ -85,6 +85,6 @@ def early_sharing(results: pd.DataFrame) -> pd.Series:
 
 
 def mean_over_tasks(results: pd.DataFrame, metric: str, tasks: list[str]) -> pd.DataFrame:
-    """Seeds in rows, layers in columns; not available where it is not for one of the tasks."""
+    """Average a metric over tasks, [seeds, layers]; nan where it is nan for one of them."""
     first, *rest = (by_layer(results, task, metric) for task in tasks)
     return sum(rest, first) / len(tasks)

@@ -14,7 +14,7 @@ JUMP = "I_JUMP"
 
 
 def some_splits_lose_much(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 4a: a split's mask against the full-task mask, on the split's own test set."""
+    """Test Figure 4a: a split's mask against the full-task mask, on the split's own test set."""
     statements = []
     for name, much in {"length": True, "add-jump": True, "add-turn-left": False, "simple": False}.items():
         lost = outcome(results["scan"], "full", name) - outcome(results["scan"], name, name)
@@ -25,7 +25,7 @@ def some_splits_lose_much(results: dict[str, pd.DataFrame]) -> list[Statement]:
 
 
 def jump_loses_its_output_weights(results: dict[str, pd.DataFrame]) -> list[Statement]:
-    """Figure 4b: of the output weights that some split needs, those that the add-jump mask removes."""
+    """Test Figure 4b: of the output weights that some split needs, those that the add-jump mask removes."""
     removed = removed_for_token(results["scan"], "add-jump")  # seeds x tokens
     others = removed.drop(columns=JUMP).max(axis=1, skipna=False)
     more, name = removed[JUMP] - others, token_name(JUMP)

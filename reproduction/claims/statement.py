@@ -33,7 +33,7 @@ class Statement:
     """One testable part of a claim.
 
     Attributes:
-        text: what is stated, with its threshold.
+        text: the statement in words, with its threshold.
         values: the measured quantity, by seed.
         margins: by how much the statement holds in each seed; negative where it does not.
         unit: how to write the quantity: "%" (of proportions), "x" (a ratio) or "points".

@@ -1,4 +1,4 @@
-"""The paper's experiments, one file each: a config, its stages, and what is measured."""
+"""The paper's experiments, one file each: a config, its stages, and its measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reproduction.protocol.scales import SCALES
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that the project knows of an experiment but its config: an entry of EXPERIMENTS is what adds one.
+    """An entry of EXPERIMENTS, which adds an experiment: its configs, and how book and claims use its runs.
 
     Attributes:
         presets: scale -> its config.
@@ -29,7 +29,7 @@ class Experiment:
         claims: the numbers of the paper's claims that are judged by its results (:mod:`reproduction.claims`).
         published: scale -> the settings in which published runs differ from the preset: they have more of something.
         earlier: whether the published runs at the paper's scale were made before the released code decided where the
-            paper is silent; no longer once there are runs of the present protocol.
+            paper is silent; False once runs of the present protocol are published.
     """
 
     presets: dict[str, Config]
@@ -58,6 +58,7 @@ def _entries() -> dict[str, Experiment]:
         "capacity-tiny": Experiment(Capacity.presets("tiny"), "alpha", earlier=True),
         "capacity-small": Experiment(Capacity.presets("small"), "alpha", (14,), earlier=True),
         "capacity-medium": Experiment(Capacity.presets("medium"), "alpha", (14,), earlier=True),
+        "capacity-huge": Experiment(Capacity.presets("huge"), "alpha"),
         "scan": Experiment(Splits.presets(), "scan", (8, 9, 16), earlier=True),
         "cifar10": Experiment(LeaveOneOut.presets(), "cifar10", (10, 11, 16, 19), cifar, earlier=True),
         **{
@@ -123,7 +124,7 @@ def read_config(stored: dict[str, Any]) -> Config:
     """Read the config from a run's ``config.json``.
 
     Raises:
-        ValueError: it is of an experiment or with a setting that this version does not have.
+        ValueError: the config is of an experiment, or has a setting, that this version does not have.
     """
     settings = dict(stored)
     experiment = settings.pop("experiment")

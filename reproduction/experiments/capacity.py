@@ -1,7 +1,7 @@
-"""Addition and multiplication in smaller networks (section 2, Figure 9): does sharing depend on capacity?
+"""Addition and multiplication in networks of other sizes (section 2, Figure 9): does sharing depend on capacity?
 
-The largest network of the comparison is that of :mod:`reproduction.experiments.sweep`, whose training is the same, or
-of :mod:`reproduction.experiments.addmul`."""
+The second largest network of the comparison is that of :mod:`reproduction.experiments.sweep`, whose training is the
+same, or of :mod:`reproduction.experiments.addmul`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from modules_lib.support.checks import check_choice
 from reproduction.experiments.addmul import AddMul
 from reproduction.protocol.config import Config
 
-# size -> hidden units at laptop scale, and at the paper's, whose "small" and "medium" are the paper's own.
+# size -> hidden units at laptop scale, and at the paper's, where all but "tiny" are the paper's own.
 SIZES = {
     "tiny": ((50, 50, 25), (100, 100, 50)),
     "small": ((100, 100, 50), (400, 400, 200)),
     "medium": ((200, 200, 100), (800, 800, 800, 800)),
+    "huge": ((600, 600, 300), (4000, 4000, 4000, 4000)),
 }
 SHORTER = {"weight_lr": 2e-3, "mask_steps": 2000, "mask_lr": 3e-2}  # at laptop scale: there are many networks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity(AddMul):
-    """The config of a smaller FNN on the addition/multiplication task.
+    """The config of an FNN of another size on the addition/multiplication task.
 
     Attributes:
-        size: its name: "tiny", "small" or "medium".
+        size: its name: "tiny", "small", "medium" or "huge".
     """
 
     NETWORKS: ClassVar[tuple[str, ...]] = ("fnn",)

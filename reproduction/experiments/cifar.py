@@ -1,7 +1,7 @@
 """Weights that serve one class alone, in a CNN on CIFAR-10 (section 5, appendix G).
 
 Stages: all classes, the reference; all classes again, a control that shows what noise does; then all but one class.
-What the reference keeps and such a stage removes served the class that was left out."""
+Weights that the reference keeps and such a stage removes served the class that was left out."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class LeaveOneOut(FrozenConfig):
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        """Biases are masked too; a class's stage has the classifier of the reference, masked and frozen."""
+        """Find a stage's masks, biases included; stages after the reference have its classifier, masked and frozen."""
         name, factor = self._asked(stage)
         config = replace(self, beta=factor * self.beta)
         data = self.data("train")
@@ -142,7 +142,7 @@ class LeaveOneOut(FrozenConfig):
         return Masks({**masks, **classifier}), rows
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        """Confusions on the test images, and the weights that each stage removes from its reference."""
+        """Measure confusions on the test images, and count the weights that each stage removes from its reference."""
         data, rows = self.test_images(), []
         for stage, network in networks(model, masks):
             predicted = predictions(network, data)
@@ -189,16 +189,22 @@ def predictions(model: nn.Module, data: Images, batch: int = 500) -> Tensor:
 
 
 def confusion(labels: Tensor, predicted: Tensor) -> np.ndarray:
-    """Count the part of each class's images that is taken for each class: [class, taken for]."""
+    """Compute the part of each class's images that is taken for each class: [class, taken for]."""
     counts = np.zeros((len(CLASSES), len(CLASSES)))
     np.add.at(counts, (labels.cpu().numpy(), predicted.cpu().numpy()), 1)
     return counts / counts.sum(1, keepdims=True).clip(min=1)
 
 
 def confusion_rows(stage: str, labels: Tensor, predicted: Tensor) -> Rows:
-    """Write :func:`confusion` as rows, class (``task``) by class (``bin``), where it is not zero."""
+    """Write :func:`confusion` as rows, where it is not zero: class (``task``) by class taken for (``predicted``)."""
     parts = confusion(labels, predicted)
     return [
-        {"stage": stage, "task": CLASSES[i], "metric": "confusion", "bin": int(j), "value": round(parts[i, j], 6)}
+        {
+            "stage": stage,
+            "task": CLASSES[i],
+            "metric": "confusion",
+            "predicted": CLASSES[j],
+            "value": round(parts[i, j], 6),
+        }
         for i, j in np.argwhere(parts)
     ]

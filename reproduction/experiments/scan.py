@@ -22,7 +22,7 @@ from reproduction.protocol.config import Config, choice
 from reproduction.protocol.frozen_config import FrozenConfig, networks
 
 OUTPUT = "output.weight"
-TOKENS = (*ACTIONS, "end")  # what the output layer writes, row by row
+TOKENS = (*ACTIONS, "end")  # the tokens that the output layer writes, a row each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class Splits(FrozenConfig):
                 rows.append({"stage": stage, "task": name, "metric": "correct", "value": _mean(right[chosen])})
             for length in lengths.unique():
                 value = _mean(right[lengths == length])
-                rows.append({"stage": stage, "metric": "correct by length", "bin": int(length), "value": value})
+                rows.append({"stage": stage, "metric": "correct by length", "length": int(length), "value": value})
         return rows
 
 

@@ -22,7 +22,7 @@ KIND_COLOURS = ("#f0f0f0", "#9ecae1", "#08306b")
 
 
 def accuracy_per_split(published: Results, run: Results) -> go.Figure:
-    """Figure 4a: exact matches on each split's test set, unmasked, under the full-task mask and the split's own."""
+    """Draw Figure 4a: exact matches on each split's test set, unmasked, under the full task's mask and its own."""
     figure = go.Figure()
     for kind, frame in both("scan", published, run):
         for name, colour, stages in (
@@ -38,12 +38,12 @@ def accuracy_per_split(published: Results, run: Results) -> go.Figure:
 
 
 def accuracy_by_length(published: Results, run: Results) -> go.Figure:
-    """Exact matches over all commands, by the number of actions, under every mask: published lines, the run dotted."""
+    """Draw exact matches by the number of actions, under every mask, over all commands; the run's are dotted."""
     figure = go.Figure()
     for kind, frame in both("scan", published, run):
         for stage, name in {"unmasked": "no mask", **MASKS}.items():
             chosen = frame[(frame["stage"] == stage) & (frame["metric"] == "correct by length")]
-            summary = spread(100 * chosen.pivot(index="seed", columns="bin", values="value"))
+            summary = spread(100 * chosen.pivot(index="seed", columns="length", values="value"))
             figure.add_scatter(
                 x=[int(length) for length in summary.index],
                 y=summary["mean"],
@@ -71,7 +71,7 @@ def accuracy_by_length(published: Results, run: Results) -> go.Figure:
 
 
 def removed_per_token(published: Results, run: Results) -> go.Figure:
-    """Figure 4b in numbers: of each token's output weights that any split needs, the part that each mask removes."""
+    """Draw Figure 4b in numbers: the part of each token's needed output weights that each mask removes."""
     figure = go.Figure()
     for kind, frame in both("scan", published, run):
         for split, name in SPLIT_NAMES.items():
@@ -100,7 +100,7 @@ def removed_per_layer(published: Results, run: Results) -> go.Figure:
 
 
 def output_map(masks: Mapping[str, Masks], first: str = "add-jump") -> go.Figure:
-    """Figure 4b: every weight of the output layer, kept or removed by a split's mask, or needed by no split.
+    """Draw Figure 4b: every weight of the output layer, kept or removed by a split's mask, or needed by no split.
 
     Args:
         masks: of a run, by stage.

@@ -1,11 +1,11 @@
-"""The table of all claims: what the paper reports, what was measured here, where, and how to measure it again."""
+"""The table of all claims: the paper's report, our measurement, its chapter, and the command to repeat it."""
 
 from __future__ import annotations
 
 import html
 
 from modules_lib.analysis.theme import count
-from reproduction.claims import Verdict
+from reproduction.claims import VERDICTS, Verdict
 from reproduction.claims.paper import PASSAGES
 from reproduction.notebook.tables import LEFT, statements_list
 from reproduction.pages.chapters import chapters
@@ -21,7 +21,6 @@ COLUMNS = {
     "chapter": "number",
     "to repeat": "",
 }
-ORDER = ("reproduced", "partly", "undecided", "not reproduced", "single run", "not run")
 AT_A_GLANCE = 4  # numbers that are shown before a reader asks for all
 
 
@@ -68,7 +67,7 @@ class ClaimsTable:
             (claim.claim, f"{html.escape(claim.claim)} <small>({html.escape(claim.paper)})</small>"),
             ("", html.escape(passage.reports)),
             (_share_holding(verdicts[0]), "".join(map(_measured, verdicts))),
-            (ORDER.index(verdicts[0].verdict), "".join(map(_badge, verdicts))),
+            (VERDICTS.index(verdicts[0].verdict), "".join(map(_badge, verdicts))),
             (place, chapter),
             ("", _commands([command for verdict in verdicts for command in verdict_commands(verdict)])),
         ]
@@ -94,7 +93,7 @@ def _share_holding(verdict: Verdict) -> str:
 
 
 def _measured(verdict: Verdict) -> str:
-    """What holds, in short, and all statements for who opens them."""
+    """A verdict in short, and all its statements for a reader who opens the list."""
     if not verdict.statements:
         return verdict.holding
     shown = "".join(f"<span>{s.mark} {s.measured}</span>" for s in verdict.statements[:AT_A_GLANCE])

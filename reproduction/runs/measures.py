@@ -22,7 +22,7 @@ def outcome(results: pd.DataFrame, stage: str, task: str, metric: str = "correct
 
 
 def by_layer(results: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
-    """Seeds in rows, layers in columns (from input to output, then "total"), of "kept" or "sharing"."""
+    """Select a metric, as "kept" or "sharing": seeds in rows, layers from input to output, then "total", in columns."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == metric)]
     layers = list(dict.fromkeys(chosen["layer"]))
     return chosen.pivot(index="seed", columns="layer", values="value")[layers]
@@ -37,7 +37,7 @@ def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
 
 
 def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """:func:`by_layer` of double addition, the mean of both pairs."""
+    """Average :func:`by_layer` over the two pairs of double addition."""
     first, second = (by_layer(results, pair, metric) for pair in PAIR_NAMES)
     return (first + second) / 2
 
@@ -57,7 +57,7 @@ def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
 
 
 def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
-    """Confusion matrices of CIFAR-10, normalised per true class: [seeds, true class, taken for]."""
+    """Read the confusion matrices of CIFAR-10, normalised per true class: [seeds, true class, taken for]."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "confusion")]
     seeds = sorted(chosen["seed"].unique())
     parts = np.zeros((len(seeds), len(CLASSES), len(CLASSES)))
@@ -66,7 +66,7 @@ def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
         for values, column in (
             (seeds, chosen["seed"]),
             (list(CLASSES), chosen["task"]),
-            (list(range(len(CLASSES))), chosen["bin"]),
+            (list(CLASSES), chosen["predicted"]),
         )
     ]
     parts[tuple(places)] = chosen["value"]
@@ -80,14 +80,14 @@ def removed_classes(results: pd.DataFrame, factor: float = 1.0) -> list[str]:
 
 
 def true_positive_drops(results: pd.DataFrame, factor: float = 1.0) -> np.ndarray:
-    """[seeds, removed class, class]: by how much each class's true-positive rate falls below the reference's."""
+    """Compute the fall of each class's true-positive rate below the reference's: [seeds, removed class, class]."""
     whole = np.diagonal(confusions(results, stage_with("full", factor)), axis1=1, axis2=2)
     stages = [stage_with(name, factor) for name in removed_classes(results, factor)]
     return np.stack([whole - np.diagonal(confusions(results, stage), axis1=1, axis2=2) for stage in stages], 1)
 
 
 def own_and_others(results: pd.DataFrame, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """[seeds, removed class] each: its own drop, and how far the other classes' rates change on average, either way."""
+    """Compute a class's own drop and the others' mean absolute change of rates: [seeds, removed class] each."""
     drops = true_positive_drops(results, factor)
     own = np.stack([drops[:, i, CLASSES.index(c)] for i, c in enumerate(removed_classes(results, factor))], 1)
     return own, (np.abs(drops).sum(2) - np.abs(own)) / (len(CLASSES) - 1)
@@ -115,7 +115,7 @@ def still_recognised(results: pd.DataFrame, factor: float = 1.0) -> pd.Series:
 
 
 def task_number(task: str) -> int:
-    """``task-3`` -> 3."""
+    """Read the number of a task: ``task-3`` -> 3."""
     return int(task.removeprefix("task-"))
 
 
@@ -138,7 +138,7 @@ def task_accuracy(results: pd.DataFrame, stage: str) -> pd.Series:
 def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
     """Collect the total sharing of addition by seed, from the smallest network to the largest (Figure 9).
 
-    The largest is that of the sweep at its middle beta, else that of addition and multiplication.
+    The large one is that of the sweep at its middle beta, else that of addition and multiplication.
     """
     stages = {"sweep-large": stage_at("add", 1.0)}
     return {
@@ -147,12 +147,15 @@ def sharing_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, pd.Series
     }
 
 
+CAPACITIES = ("tiny", "small", "medium", "large", "huge")  # the sizes of Figure 9's networks
+
+
 def networks_by_capacity(results: dict[str, pd.DataFrame]) -> dict[str, str]:
     """Find which experiment has the network of a size: size -> its name, of those that have results."""
     there = [name for name, frame in results.items() if not frame.empty]
-    names = {size: f"capacity-{size}" for size in ("tiny", "small", "medium") if f"capacity-{size}" in there}
-    largest = [name for name in ("sweep-large", "addmul-fnn") if name in there]
-    return names | ({"large": largest[0]} if largest else {})
+    large = next((name for name in ("sweep-large", "addmul-fnn") if name in there), "")
+    names = {size: large if size == "large" else f"capacity-{size}" for size in CAPACITIES}
+    return {size: name for size, name in names.items() if name in there}
 
 
 def probabilities(results: pd.DataFrame, stage: str) -> pd.DataFrame:
@@ -178,19 +181,19 @@ def still_shrinking(results: pd.DataFrame, stage: str) -> pd.Series:
 
 
 def spread(values: pd.DataFrame) -> pd.DataFrame:
-    """Seeds in rows -> mean and unbiased standard deviation of every column; nan for one seed."""
+    """Compute each column's mean and unbiased standard deviation over seeds, in rows; nan for one seed."""
     return pd.DataFrame({"mean": values.mean(skipna=False), "deviation": values.std(ddof=1, skipna=False)})
 
 
 def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
-    """``12.3 ± 0.4``, or the mean alone where there is no deviation."""
+    """Write ``12.3 ± 0.4``, or the mean alone where there is no deviation."""
     if pd.isna(mean):
         return "not available"
     return f"{mean:,.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:,.{digits}f}")
 
 
 def number(values: pd.Series, unit: str = "%") -> str:
-    """Mean and unbiased standard deviation over seeds, e.g. ``98.2 ± 0.3%``.
+    """Write mean and unbiased standard deviation over seeds, e.g. ``98.2 ± 0.3%``.
 
     Args:
         values: a measurement by seed.

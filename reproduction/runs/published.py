@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modules_lib.support.folders import folder
-from reproduction.runs.store import TEXT_FILES, Run, seal, stored
+from reproduction.runs.columns import COLUMNS
+from reproduction.runs.sealing import seal
+from reproduction.runs.store import TEXT_FILES, Run, stored
 
 if TYPE_CHECKING:
     from reproduction.protocol.config import Config
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 def results_folder() -> Path:
     """Find the folder of published runs: the variable MODULES_RESULTS, else ``results/`` beside the library."""
     return folder("results")
-
-
-COLUMNS = ("experiment", "config", "seed", "stage", "layer", "task", "metric", "step", "bin", "value")
 
 
 def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
@@ -60,7 +59,9 @@ def runs_of(config: Config) -> list[Run]:
 
 
 def publish(runs: Iterable[Run], drawn: Iterable[str] = (), dirty: bool = False) -> list[Path]:
-    """Copy runs' text files to ``results/``. What is published already with other numbers is not overwritten.
+    """Copy runs' text files to ``results/``. A run that is published with other numbers is not overwritten.
+
+    A run that is published without masks, and was made again with the same numbers, is published with them.
 
     Args:
         runs: finished runs.
@@ -78,24 +79,31 @@ def publish(runs: Iterable[Run], drawn: Iterable[str] = (), dirty: bool = False)
                 "move the folder away and run it again."
             )
         target = results_folder() / run.folder.relative_to(run.folder.parents[2])
-        if target.exists():
-            if Run(target).metrics() != run.metrics():
-                raise ValueError(
-                    f"{target} is published with other numbers than {run.folder} has; move the old folder away to "
-                    "publish the new one."
-                )
-            continue
-        staging = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
-        staging.mkdir(parents=True)
-        try:
-            masks = [f"masks/{stage}.safetensors" for stage in (drawn if run.seed == 0 else ())]
-            for name in (*TEXT_FILES, *masks):
-                (staging / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(run.checked(name), staging / name)
-            seal(staging, run.name)
-            staging.rename(target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        copied.append(target)
+        masks = [f"masks/{stage}.safetensors" for stage in (drawn if run.seed == 0 else ())]
+        if target.exists() and Run(target).metrics() != run.metrics():
+            raise ValueError(
+                f"{target} is published with other numbers than {run.folder} has; move the old folder away to "
+                "publish the new one."
+            )
+        if not all((target / name).exists() for name in (*TEXT_FILES, *masks)):
+            _copy(run, target, (*TEXT_FILES, *masks))
+            copied.append(target)
     _published.cache_clear()
     return copied
+
+
+def _copy(run: Run, target: Path, names: Iterable[str]) -> None:
+    """Copy files of a run to a folder that appears whole, in the place of one with fewer files."""
+    staging, fewer = (target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}") for _ in range(2))
+    staging.mkdir(parents=True)
+    try:
+        for name in names:
+            (staging / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(run.checked(name), staging / name)
+        seal(staging, run.name)
+        if target.exists():
+            target.rename(fewer)
+        staging.rename(target)
+        shutil.rmtree(fewer, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

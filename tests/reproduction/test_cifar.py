@@ -186,11 +186,11 @@ def results(drop=0.5, others=0.0, removed=50, to=("bird", "ship"), tied=0.8, see
             rows.append({"seed": seed, "stage": stage, "metric": "kept", "layer": "total", "value": 1000 + seed})
             common = {"seed": seed, "stage": stage, "metric": "confusion"}
             rows += [
-                {**common, "task": name, "bin": j, "value": parts[i, j]}
+                {**common, "task": name, "predicted": CLASSES[j], "value": parts[i, j]}
                 for i, name in enumerate(CLASSES)
                 for j in range(10)
             ]
-    return pd.DataFrame(rows, columns=["seed", "stage", "layer", "task", "metric", "bin", "value"])
+    return pd.DataFrame(rows, columns=["seed", "stage", "layer", "task", "metric", "predicted", "value"])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,11 @@ def test_drops_are_against_the_reference():
 
 
 def test_figures_draw_what_was_measured(made):
-    run = {"cifar10": pd.DataFrame([{"seed": 0, "layer": None, "task": None, "bin": None, **row} for row in made[2]])}
+    run = {
+        "cifar10": pd.DataFrame(
+            [{"seed": 0, "layer": None, "task": None, "bin": None, "predicted": None, **row} for row in made[2]]
+        )
+    }
     published = {"cifar10": results()}
     for draw in (figures.reference, figures.change, figures.changes, figures.taken_for, figures.drops, figures.removed):
         for sides in ((published, run), (published, {}), ({}, run)):
@@ -247,7 +251,7 @@ def test_what_is_left_of_a_class_and_what_noise_moves():
     frame = results(drop=0.5, seeds=2)
     assert still_recognised(frame).tolist() == pytest.approx([0.4, 0.399])
     assert between_references(frame).tolist() == [0, 0]
-    moved = (frame["stage"] == "again") & (frame["task"] == "cat") & (frame["bin"] == CLASSES.index("cat"))
+    moved = (frame["stage"] == "again") & (frame["task"] == "cat") & (frame["predicted"] == "cat")
     frame.loc[moved, "value"] -= 0.2
     assert between_references(frame).tolist() == pytest.approx([0.02, 0.02])
 

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from reproduction.__main__ import claims as print_claims
-from reproduction.claims import CLAIMS, Claim, Statement, judge, verdicts
+from reproduction.claims import CLAIMS, VERDICTS, Claim, Statement, judge, summary, verdicts
 from reproduction.claims.statement import bounds
-from reproduction.pages.claims_table import ORDER
 from reproduction.protocol.stage import SAMPLED
 from reproduction.runs.measures import SPLIT_NAMES, number
 
@@ -263,6 +262,16 @@ def test_all_claims_are_listed():
     assert all(published[i].verdict != "not run" and published[i].seeds >= 3 for i in (10, 11, 15, 16))
 
 
+def test_laptop_runs_decide_most_claims():
+    published = verdicts("laptop")
+    decided = [v for v in published if v.decided]
+    assert len(decided) >= 10
+    assert all(s.outcome != "undecided" for v in decided for s in v.statements)
+    assert summary(published).startswith("21 claims: ") and f" In {len(decided)}, " in summary(published)
+    assert not verdict(6, seeds=1).decided and verdict(6).decided
+    assert summary([verdict(6), verdict(6, seeds=1)]).startswith("2 claims: 1 reproduced, 1 single run. In 1, ")
+
+
 def test_the_command_prints_a_table_and_json(capsys):
     print_claims()
     table = capsys.readouterr().out
@@ -271,6 +280,6 @@ def test_the_command_prints_a_table_and_json(capsys):
     listed = json.loads(capsys.readouterr().out)
     fields = {"id", "claim", "paper", "ours", "seeds", "n", "scale", "verdict", "statements"}
     assert [set(row) for row in listed] == [fields] * len(CLAIMS)
-    assert {row["verdict"] for row in listed} <= set(ORDER)
+    assert {row["verdict"] for row in listed} <= set(VERDICTS)
     first = listed[0]["statements"][0]
     assert first["interval"][0] < first["mean"] < first["interval"][1] and first["n"] == listed[0]["n"] == 5

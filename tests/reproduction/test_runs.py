@@ -13,7 +13,9 @@ from reproduction.experiments.addmul import AddMul
 from reproduction.protocol.stage import SAMPLED
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
+from reproduction.runs.columns import COLUMNS
 from reproduction.runs.execute import execute
+from reproduction.runs.sealing import seal
 
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4)
 
@@ -64,7 +66,7 @@ def test_a_finished_run_is_not_made_again(store):
 
 def test_the_table_is_tidy(store):
     frame = results.table(runs.stored(store))
-    assert tuple(frame.columns) == results.COLUMNS
+    assert tuple(frame.columns) == COLUMNS
     assert set(frame["seed"]) == {0, 1} and set(frame["config"]) == {TINY.hash()}
     assert frame["value"].dtype == np.float64
     assert results.table([]).empty
@@ -140,7 +142,7 @@ def test_a_folder_that_was_renamed_is_not_the_run_it_says(store):
 
 def _with_provenance(run, **changes):
     (run.folder / "provenance.json").write_text(json.dumps(run.provenance() | changes))
-    runs.seal(run.folder, run.name)
+    seal(run.folder, run.name)
     return run
 
 
@@ -162,9 +164,36 @@ def test_publishing_copies_text_and_refuses_to_change_it(store, tmp_path, monkey
     assert results.published(TINY).equals(results.table(published))
     assert results.published(preset("addmul-fnn")).empty
     (published[0].folder / "metrics.jsonl").write_text(json.dumps({"stage": "x", "metric": "y", "value": 1}) + "\n")
-    runs.seal(published[0].folder, published[0].name)
+    seal(published[0].folder, published[0].name)
     with pytest.raises(ValueError, match="published with other numbers"):
         results.publish(found)
+
+
+def test_masks_are_added_to_a_run_that_is_published_without_them(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES_RESULTS", str(tmp_path / "results"))
+    found = [_with_provenance(run, dirty=False) for run in runs.stored(store)]
+    results.publish(found)
+    [target] = results.publish(found, ["add"])
+    assert target.name == "seed-0" and results.publish(found, ["add"]) == []
+    published = runs.Run(target)
+    assert published.damage() == [] and published.masks("add") == found[0].masks("add")
+    assert len(list(target.parent.iterdir())) == 2
+
+
+def test_columns_of_earlier_versions_are_read_under_the_names_of_today(store):
+    run = runs.stored(store)[0]
+    rows = [
+        {"stage": "full", "task": "cat", "metric": "confusion", "bin": 5, "value": 0.5},
+        {"stage": "full", "metric": "correct by length", "bin": 22, "value": 0.5},
+        {"stage": "full", "metric": "probability", "bin": 7, "value": 3},
+    ]
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seal(run.folder, run.name)
+    assert run.metrics() == [
+        {"stage": "full", "task": "cat", "metric": "confusion", "predicted": "dog", "value": 0.5},
+        {"stage": "full", "metric": "correct by length", "length": 22, "value": 0.5},
+        {"stage": "full", "metric": "probability", "bin": 7, "value": 3},
+    ]
 
 
 def test_damaged_numbers_are_not_published(store, tmp_path, monkeypatch):

@@ -66,7 +66,9 @@ def test_exact_match_counts_every_split_and_every_length(config, made):
         tests = split(name)[1]
         short = sum(len(interpret(command)) <= 22 for command in tests) / len(tests)
         assert unmasked[name] == pytest.approx(short, abs=1e-6)
-    by_length = rows[(rows["stage"] == "unmasked") & (rows["metric"] == "correct by length")].set_index("bin")["value"]
+    by_length = rows[(rows["stage"] == "unmasked") & (rows["metric"] == "correct by length")].set_index("length")[
+        "value"
+    ]
     assert by_length.index.max() == scan.MOST_ACTIONS and by_length.index.min() == 1
     assert (by_length[by_length.index <= 22] == 1).all() and (by_length[by_length.index > 22] == 0).all()
 
@@ -113,7 +115,9 @@ def test_removed_weights_are_counted_among_those_that_some_split_needs():
 
 
 def test_figures_draw_what_was_measured(made):
-    frame = pd.DataFrame([{"seed": seed, "layer": None, "bin": None, **row} for seed in (0, 1) for row in made[2]])
+    frame = pd.DataFrame(
+        [{"seed": seed, "layer": None, "bin": None, "length": None, **row} for seed in (0, 1) for row in made[2]]
+    )
     both, only = {"scan": frame}, {"scan": frame[frame["seed"] == 0]}
     for draw in (figures.accuracy_per_split, figures.accuracy_by_length, figures.removed_per_layer):
         for published, run in ((both, only), (both, {}), ({}, only)):
