@@ -31,7 +31,7 @@ def finished(command: list[str], errors: IO[str] | None = None) -> int:
 
 
 def train(scale: str) -> None:
-    """Train what the chapters show, here in the terminal; a run that is finished already is only loaded.
+    """Train the runs that chapters show, here in the terminal; a run that is finished already is only loaded.
 
     A run that fails is missing in its chapter, which says so.
     """
@@ -139,7 +139,7 @@ def arguments() -> argparse.Namespace:
 
 
 def value(text: str) -> object:
-    """`0.2`, `[1, 2]` or `None` as Python reads it; anything else is a string."""
+    """Read `0.2`, `[1, 2]` or `None` as Python does; anything else is a string."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

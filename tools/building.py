@@ -1,4 +1,4 @@
-"""One build at a time, and what a build that was stopped or that failed leaves for the next one to make again."""
+"""One build at a time, and the leftovers of one that stopped or failed, which the next one makes again."""
 
 import os
 import time
@@ -42,17 +42,17 @@ def check_free() -> None:
 
 
 def tried(run: str | Path) -> Path:
-    """The file that says that a run was made or has failed, which is all that chapters wait for."""
+    """Name the file that says that a run was made or has failed, which is all that chapters wait for."""
     return TRIED.joinpath(*Path(run).parts[-3:])
 
 
 def failed(run: str | Path) -> Path:
-    """The file in which the run store keeps why a run could not be made (:func:`reproduction.runs.store.failure`)."""
+    """Name the file with the reason why a run could not be made (:func:`reproduction.runs.store.failure`)."""
     return Path(run).with_suffix(".failed")
 
 
 def begin(runs: Iterable[str], store: Path, since: float) -> None:
-    """Have snakemake see what is to be made again: what failed before this build, what is gone, what is incomplete.
+    """Have snakemake make again all that failed before this build, that is gone, or that is incomplete.
 
     Args:
         runs: the folders of the runs that are asked for.
@@ -85,6 +85,6 @@ def _is_whole(path: Path) -> bool:
 
 
 def all_missing() -> list[str]:
-    """Everything that the executed chapters say is missing, each sentence once."""
+    """List the sentences in which executed chapters say that something is missing, each once."""
     copies = [executed(name) for name in all_chapters() if executed(name).exists()]
     return list(dict.fromkeys(sentence for path in copies for sentence in missing(read(path))))

@@ -1,6 +1,6 @@
 """The chapters as files: where they are, in which order, and the normal form in which they are committed.
 
-A committed chapter stores no output except that of cells tagged `published`, and of those only text: what is worth
+A committed chapter stores no output except that of cells tagged `published`, and of those only text, which is worth
 reviewing in a diff. Everything else comes back by running the chapter.
 """
 
@@ -19,23 +19,23 @@ NOTEBOOK_METADATA = {
 
 
 class BookError(Exception):
-    """What went wrong, for the reader of a terminal: one sentence, no traceback."""
+    """An error for the reader of a terminal: one sentence, no traceback."""
 
 
 def all_pages() -> list[str]:
-    """The pages as `_toc.yml` names them, in reading order, e.g. `book/method`."""
+    """List the pages as `_toc.yml` names them, in reading order, e.g. `book/method`."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     parts = [toc, *toc.get("parts", [])]
     return [toc["root"], *(page["file"] for part in parts for page in part.get("chapters", []))]
 
 
 def all_chapters() -> list[str]:
-    """The pages that are notebooks; others are text, which is rendered as it is."""
+    """List the pages that are notebooks; others are text, which is rendered as it is."""
     return [name for name in all_pages() if not (ROOT / f"{name}.md").exists()]
 
 
 def select(names: list[str]) -> list[str]:
-    """The chapters of these names (`method` and `book/method` alike); all of them if none is named."""
+    """Find the chapters of these names (`method` and `book/method` alike); all chapters if none is named."""
     known = {Path(name).name: name for name in all_chapters()}
     wanted = [Path(name).name.removesuffix(".ipynb") for name in names]
     for given, name in zip(names, wanted, strict=True):
@@ -72,7 +72,7 @@ def write(nb: NotebookNode, path: Path) -> None:
 
 
 def is_text(output: NotebookNode) -> bool:
-    """Whether an output may be committed: printed text, or a result that is text in all its forms.
+    """Tell whether an output may be committed: printed text, or a result that is text in all its forms.
 
     A figure has a text form too, but that is a page of script.
     """
@@ -84,7 +84,7 @@ def is_text(output: NotebookNode) -> bool:
 
 
 def normal(nb: NotebookNode) -> NotebookNode:
-    """The same chapter in the form in which it is committed; `nb` stays as it is."""
+    """Make the same chapter in the form in which it is committed; `nb` stays as it is."""
     nb = nbformat.from_dict(nb)
     nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     nb.nbformat, nb.nbformat_minor = 4, 5
@@ -106,7 +106,7 @@ def normal(nb: NotebookNode) -> NotebookNode:
 
 
 def problems(path: Path) -> list[str]:
-    """What keeps the notebook at `path` from being in its normal form, as sentences; empty if nothing does."""
+    """List, in sentences, why the notebook at `path` is not in its normal form; empty if it is."""
     path = Path(path)
     nb, found = read(path), []
     for number, cell in enumerate(nb.cells):

@@ -20,12 +20,12 @@ TRAIN = (
     "missing",
     "untried",
     "never",
-)  # as reproduction.notebook.own_runs has it; to import torch here takes seconds a chapter
+)  # a copy of reproduction.notebook.own_runs.TRAIN, which would import torch: seconds a chapter
 UNTRAINED = "Not run: nothing was trained for this page. `make book` runs the cells from here on."
 
 
 def assignments(code: str) -> dict[str, ast.expr]:
-    """The names that some code sets at its top level, and where their values stand in it."""
+    """Find the names that code sets at its top level, and where their values stand in it."""
     found: dict[str, ast.expr] = {}
     for node in ast.parse(code).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
@@ -35,13 +35,13 @@ def assignments(code: str) -> dict[str, ast.expr]:
 
 
 def parameters_of(name: str) -> list[str]:
-    """What a chapter lets its reader set: the names in its cell tagged `parameters`."""
+    """List the names that a chapter lets its reader set: those in its cell tagged `parameters`."""
     cells = [cell for cell in read(source(name)).cells if "parameters" in tags(cell)]
     return list(assignments(cells[0].source)) if cells else []
 
 
 def check_parameters(names: list[str], given: dict) -> None:
-    """Papermill only warns about a name that no chapter has, and the book would quietly show something else."""
+    """Refuse a name that no chapter has: papermill only warns, and the book would quietly show other results."""
     allowed = sorted({parameter for name in names for parameter in parameters_of(name)})
     for parameter in given:
         if parameter not in allowed:
@@ -56,9 +56,9 @@ def replace_value(code: str, old: ast.expr, new: str) -> str:
 
 
 def fold_parameters(nb: NotebookNode) -> None:
-    """Papermill adds its values in a second cell, which would undo a reader's later edit of the first.
+    """Keep one cell of parameters, with the values that were used.
 
-    Keep one cell, with the values that were used.
+    Papermill adds its values in a second cell, which would undo a reader's later edit of the first.
     """
     injected = next((cell for cell in nb.cells if "injected-parameters" in tags(cell)), None)
     if injected is None:
@@ -106,7 +106,7 @@ def execute(name: str, target: Path, given: dict, train: str = "missing") -> Non
 
 
 def run_cells(name: str, copy: Path, given: dict) -> str:
-    """Run a chapter's cells into a copy, up to one that fails; returns the reason of that, else nothing."""
+    """Run a chapter's cells into a copy, up to one that fails; return the reason of the failure, or no text."""
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:  # kernels that start together would race for ports
         try:
             papermill.execute_notebook(
@@ -128,9 +128,9 @@ def run_cells(name: str, copy: Path, given: dict) -> str:
 
 
 def ended(name: str, nb: NotebookNode, reason: str) -> NotebookNode:
-    """The copy of a chapter that failed, as a page can show it.
+    """Make the copy of a chapter that failed fit for a page.
 
-    A sentence stands where it stopped, and what is stored in the chapter in the cells below.
+    A sentence stands where the chapter stopped; the cells below have their stored outputs.
     """
     nb.cells = [cell for cell in nb.cells if ERROR_MARKER_TAG not in tags(cell)]
     codes = [cell for cell in nb.cells if cell.cell_type == "code"]
@@ -145,7 +145,7 @@ def ended(name: str, nb: NotebookNode, reason: str) -> NotebookNode:
 
 
 def notice(sentence: str, missing: bool = False) -> NotebookNode:
-    """A sentence as a cell's output; `missing` is for the reader of the terminal, too."""
+    """Make a cell's output of a sentence; with `missing`, the terminal shows it, too."""
     from reproduction.notebook.own_runs import notice_output
 
     bundle, metadata = notice_output(sentence, missing)
@@ -153,7 +153,7 @@ def notice(sentence: str, missing: bool = False) -> NotebookNode:
 
 
 def without_training(chapter: NotebookNode) -> NotebookNode:
-    """A chapter that trains in its cells, as it is stored, with a sentence in the first of these."""
+    """Copy a chapter that trains in its cells as it is stored, with a sentence in the first such cell."""
     nb = normal(chapter)
     first = next(cell for cell in nb.cells if "trains" in tags(cell))
     first.outputs = [notice(UNTRAINED)]

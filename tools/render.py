@@ -30,22 +30,22 @@ def executed(name: str) -> Path:
 
 
 def is_complete(nb: NotebookNode) -> bool:
-    """Whether papermill reached the end of this copy; its marks tell a stopped run from a finished one."""
+    """Tell whether papermill reached the end of this copy; its marks tell a stopped run from a finished one."""
     marks = nb.metadata.get("papermill", {})
     return marks.get("end_time") is not None and not marks.get("exception")
 
 
 def missing(nb: NotebookNode) -> list[str]:
-    """What an executed chapter says is missing in it: runs that failed, or cells after one that failed."""
+    """List the sentences in which an executed chapter says that a run, or the rest of its cells, is missing."""
     outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
     return [output.metadata["missing"] for output in outputs if output.get("metadata", {}).get("missing")]
 
 
 def readable(nb: NotebookNode) -> NotebookNode:
-    """The chapter for a page without a kernel: no widgets, which would be dead there, and no progress bars.
+    """Prepare a chapter for a page without a kernel: no widgets, which would be dead there, and no progress bars.
 
-    Links of HTML outputs lead to notebooks, as in JupyterLab, and here to their pages. What differs from one execution
-    to the next goes: when it was, and the random names that pandas gives its tables.
+    Links to notebooks become links to their pages. All that differs from one execution to the next is taken out:
+    its time, and the random names that pandas gives its tables.
     """
     nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     tables: dict[str, str] = {}
@@ -60,7 +60,7 @@ def readable(nb: NotebookNode) -> NotebookNode:
 
 
 def _page_link(link: re.Match[str]) -> str:
-    """JupyterLab has a heading's words with hyphens as its address, a page has what Sphinx makes of them."""
+    """The link to a page: a heading's address is its words with hyphens in JupyterLab, but Sphinx's id in a page."""
     heading = f"#{make_id(html.unescape(link['heading']))}" if link["heading"] else ""
     return f'href="{link["name"]}.html{heading}"'
 
@@ -70,7 +70,7 @@ def _is_widget(output: NotebookNode) -> bool:
 
 
 def page(name: str) -> NotebookNode:
-    """What the page of a chapter shows: its executed copy, or its text and stored outputs if it was never executed."""
+    """Make the page of a chapter from its executed copy, or from its stored outputs if it was never executed."""
     path = executed(name)
     if not path.exists():
         print(f"{name}: not executed yet, its page shows only the stored outputs", flush=True)
@@ -84,7 +84,7 @@ def page(name: str) -> NotebookNode:
 
 
 def sources() -> None:
-    """Lay out `_build/pages`: the book's own files with the chapters replaced by what they show."""
+    """Lay out `_build/pages`: the book's own files, with each chapter replaced by its page."""
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(ROOT / "book", PAGES / "book", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
     shutil.copyfile(ROOT / "_toc.yml", PAGES / "_toc.yml")

@@ -35,7 +35,7 @@ IDLE = 3600  # seconds after which a kernel that does nothing is ended, also tha
 
 
 def live_files() -> dict[str, bytes]:
-    """Everything below `/live/`: our scripts, and thebe's with our addresses."""
+    """Read all files below `/live/`: our scripts, and thebe's with our addresses."""
     files = {path.relative_to(LIVE).as_posix(): path.read_bytes() for path in LIVE.rglob("*") if path.is_file()}
     for address, own in ADDRESSES.items():
         files[BUNDLE] = files[BUNDLE].replace(address, own)
@@ -43,7 +43,7 @@ def live_files() -> dict[str, bytes]:
 
 
 class PageHandler(JupyterHandler):
-    """A page of the book, with what makes it live."""
+    """A page of the book, with the scripts that make it live."""
 
     @web.authenticated
     def get(self, name: str) -> None:
@@ -85,7 +85,7 @@ class BookServer(ServerApp):
 
 
 def settings(port: int) -> Config:
-    """What the server is told: this machine only, a new token, kernels that end when nobody uses them."""
+    """Make the server's settings: this machine only, a new token, kernels that end when nobody uses them."""
     config = Config()
     config.ServerApp.update(
         ip="127.0.0.1",
@@ -109,7 +109,7 @@ def settings(port: int) -> Config:
 
 
 def book_server(port: int) -> BookServer:
-    """The server, listening but not yet started."""
+    """Make the server, listening but not yet started."""
     if not (HTML / f"{all_chapters()[0]}.html").exists():
         raise BookError(f"there is no rendered book in {HTML}: run make book first (SCALE=smoke is the quick look)")
     server = BookServer.instance(config=settings(port))

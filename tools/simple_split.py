@@ -14,7 +14,7 @@ OFFICIAL_MD5 = "4986284a1ed140efe3238094767eabc7"
 
 
 def tested(path: Path) -> set[str]:
-    """The commands of one of SCAN's official files.
+    """Read the test commands of SCAN's simple split from the official file.
 
     Raises:
         ValueError: the file is not the authors' file of the simple split's test commands.

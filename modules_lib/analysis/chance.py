@@ -1,4 +1,4 @@
-"""Could it be chance? What masks are compared with before a conclusion is drawn from them.
+"""Could it be chance? Comparisons to make before a conclusion is drawn from masks.
 
 A mask that is learned on a task is set against random masks with as many weights in each layer (are these weights
 special?), against the largest weights (would pruning by size have found them?), against masks of the same task from
@@ -36,14 +36,14 @@ def random_masks(
     unit: str | Unit = "weight",
     heads: int | None = None,
 ) -> Masks:
-    """Draw masks that keep as many weights in each tensor, without regard to which; another seed gives others.
+    """Draw masks that keep as many weights in each tensor as these, at random; another seed gives other masks.
 
     Args:
         within: draw them among the weights that these masks keep; by default among all.
         unit, heads: of masks over groups (:mod:`modules_lib.masking.groups`): as many groups of each layer are drawn.
 
     Raises:
-        ValueError: these keep fewer weights of a tensor than are to be drawn, or a group is kept in part.
+        ValueError: ``within`` keeps too few weights of a tensor or comes with groups, or a group is kept in part.
     """
     if grouped := unit_of(unit, heads):
         if within is not None:
@@ -80,7 +80,7 @@ def _random_groups(masks: Masks, unit: Unit, generator: torch.Generator) -> Mask
 
 
 def magnitude_masks(model: nn.Module, masks: Masks) -> Masks:
-    """Make masks that keep as many weights in each tensor: the largest ones of the model, whatever their sign.
+    """Make masks that keep as many weights in each tensor as these: the model's largest, whatever their sign.
 
     Raises:
         ValueError: the masks belong to another model.
@@ -104,7 +104,7 @@ class ChanceTest:
         observed: the number.
         chance: the same number from each random draw.
         p: how probable a number at least as extreme is by chance, counting the observed one as a draw: with M draws it
-            is never below 1 / (M + 1). nan where the number or a draw is none, as is the sharing of an empty mask.
+            is never below 1 / (M + 1). nan where the number or a draw is nan, as is the sharing of an empty mask.
     """
 
     observed: float
@@ -132,7 +132,7 @@ def compare_with_chance(
     """Find the p value of a number among those by chance.
 
     Args:
-        alternative: what counts as extreme: "less", "greater", or "two-sided", twice the smaller of the two.
+        alternative: the extreme side: "less", "greater", or "two-sided", twice the smaller p of both sides.
 
     Raises:
         ValueError: there is no number by chance, or no such alternative.
@@ -164,12 +164,12 @@ def effect_test(
 ) -> ChanceTest:
     """Measure the model under masks, beside the model under random ones with as many weights in each layer.
 
-    Is what happens due to *these* weights, or to any so many? Give ``~mask`` to ask it of what is removed.
+    Is the effect due to *these* weights, or would any as many do? Give ``~mask`` to test the removal of ``mask``.
 
     Args:
         metric: model -> number, for example its accuracy on a task.
         draws: random masks; each is one evaluation of the metric.
-        seed: draw i is ``random_masks(masks, seed + i, within)``; for draws of their own, seeds differ by ``draws``.
+        seed: draw i is ``random_masks(masks, seed + i, within)``; for other draws, add ``draws`` to the seed.
         within: random masks are drawn among the weights that these keep, for example the full task's.
         removed: what stands in for removed weights (:func:`~modules_lib.masking.subnetworks.subnetwork`).
         unit, heads: as for :func:`random_masks`.
@@ -195,7 +195,7 @@ def sharing_test(
     Args:
         target, references, name: as for :func:`~modules_lib.analysis.compare.sharing`.
         draws: targets at random.
-        keep: the numbers of kept weights that these have in common with the target: those of its "layers" (the overlap
+        keep: the numbers of kept weights in which random targets equal the target: those of its "layers" (the overlap
             in a layer is then hypergeometric), or of its "units", of each row and column of a layer, on average
             (``modules_lib.analysis.unit_null``). The second is harder to exceed: some units matter to every task.
 

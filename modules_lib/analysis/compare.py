@@ -1,4 +1,4 @@
-"""How masks compare: what tasks share, what belongs to one alone, what all have in common (appendix B.1)."""
+"""Comparisons of masks: the weights that tasks share, that one has alone, that all have (appendix B.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Metric = Callable[[nn.Module], float]
 
 
 def sharing(target: Masks, *references: Masks, name: str | None = None) -> float:
-    """Equation 14: the proportion of the target's weights that the references use too.
+    """Compute the proportion of the target's weights that the references use too (equation 14).
 
     Args:
         target: the masks t.
@@ -38,7 +38,7 @@ def sharing(target: Masks, *references: Masks, name: str | None = None) -> float
 
 
 def iou(first: Masks, second: Masks, name: str | None = None) -> float:
-    """Intersection over union: the weights that both keep, as a proportion of those that either keeps.
+    """Compute intersection over union: the weights that both keep, as a proportion of those that either keeps.
 
     Returns:
         a number in [0, 1], the same both ways round; nan where neither keeps a weight.
@@ -51,7 +51,7 @@ def iou(first: Masks, second: Masks, name: str | None = None) -> float:
 
 
 def sharing_matrix(masks: Mapping[str, Masks], name: str | None = None) -> pd.DataFrame:
-    """:func:`sharing` of every task (rows) with every other (columns), in one masked tensor or in total.
+    """Tabulate the :func:`sharing` of every task (rows) with every other (columns), in one tensor or in total.
 
     Returns:
         [tasks, tasks], 1 on the diagonal where a task keeps any weight.
@@ -105,7 +105,7 @@ def measured(metric: Metric, network: nn.Module) -> float:
     """Apply a metric to a network, and give its value as a number.
 
     Raises:
-        ValueError: it gives something else.
+        ValueError: the metric gives anything but one number.
     """
     value = metric(network)
     if isinstance(value, torch.Tensor) and value.numel() == 1:
@@ -127,11 +127,11 @@ def evaluate(
 ) -> pd.DataFrame:
     """Measure the model as it is, and under masks: of tasks, inverted, combined in any way; all in evaluation mode.
 
-    ``{"add": add, "without add": ~add, "rest of full": full & ~add}`` are three.
+    ``{"add": add, "without add": ~add, "rest of full": full & ~add}`` gives three rows beside "unmasked".
 
     Args:
         model: any torch module.
-        masks: what to look at, by name.
+        masks: name -> the masks to measure under.
         metrics: model -> number, one or several by name.
         removed, seed: what stands in for removed weights (:func:`~modules_lib.masking.subnetworks.subnetwork`).
 

@@ -13,7 +13,7 @@ from PIL import Image
 from modules_lib.analysis.theme import BLUE, GREEN, ORANGE, buttons, menu, style
 from modules_lib.masking.masks import Masks
 
-BLOCKS = 40  # at most, along each side, of the overview and of what hovering tells
+BLOCKS = 40  # at most, along each side of the overview, whose weights hovering counts
 BOTH, NEITHER = GREEN, "#f0f0f0"
 
 
@@ -24,7 +24,7 @@ def mask_map(
     names: tuple[str, str] = ("addition", "multiplication"),
     colours: tuple[str, str] = (BLUE, ORANGE),
 ) -> go.Figure:
-    """Rows are the units that a layer writes to, columns those it reads from.
+    """Map a layer's weights: the units that it writes to in rows, those that it reads from in columns.
 
     The overview mixes the colours of the weights in a block; the other view draws every weight, as an image of two bits
     a weight, into which one can zoom. Hovering counts the weights of the block under the mouse. All of it works without
@@ -37,7 +37,7 @@ def mask_map(
         colours: theirs, as ``#rrggbb``.
 
     Raises:
-        ValueError: there is no layer to draw, or the masks have no such one.
+        ValueError: there is no layer to draw, or the masks lack one of them.
     """
     if not layers:
         raise ValueError("layers is empty; name at least one masked parameter to draw.")
@@ -105,7 +105,7 @@ class _Layer:
         return png_address(Image.fromarray(mixed.round().astype(np.uint8), "RGB"))
 
     def weights(self) -> str:
-        """One pixel a weight."""
+        """Draw one pixel a weight."""
         image = Image.fromarray(self.kinds, "P")
         image.putpalette(self.palette.flatten().tolist())
         return png_address(image, bits=2)
@@ -151,7 +151,7 @@ def _edges(size: int) -> np.ndarray:
 
 
 def _centre(first: int, end: int) -> float:
-    """Of the indices from first to end - 1."""
+    """The centre of the indices from first to end - 1."""
     return float(first + end - 1) / 2
 
 

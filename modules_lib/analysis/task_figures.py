@@ -1,4 +1,4 @@
-"""Figures of the masks of any network's tasks: what each keeps, and what it shares, layer by layer."""
+"""Figures of the masks of any network's tasks: the weights that each keeps and shares, layer by layer."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from modules_lib.analysis.theme import (
 from modules_lib.masking.masks import Masks
 
 OTHERS = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, WINE, GREY)  # of tasks that have no colour in this book
-WIDTH = 18  # of a layer's name, in characters, before it is broken: what a phone has room for
+WIDTH = 18  # characters of a layer's name in a line: a phone has no room for more
 ALL = "all layers"
 
 
 def kept_and_shared(masks: Mapping[str, Masks], layers: Mapping[str, str] | None = None) -> go.Figure:
-    """Two panels of bars, a group a layer: the weights that each task keeps, and what of them another task uses too.
+    """Draw two panels of bars, a group a layer: the weights that a task keeps, and those that others use too.
 
     Both are in per cent; black lines mark the sharing of masks with as many weights placed at random.
 
@@ -46,7 +46,7 @@ def kept_and_shared(masks: Mapping[str, Masks], layers: Mapping[str, str] | None
             default every masked parameter has its own bars.
 
     Raises:
-        ValueError: there are fewer than two tasks, there is no layer, or the masks have no such one.
+        ValueError: there are fewer than two tasks, there is no layer, or the masks lack one of them.
     """
     parts = _parts(masks, layers)
     table = pd.concat([_row(part).assign(layer=_broken(label)) for label, part in parts.items()])
@@ -78,7 +78,7 @@ def matrix(masks: Mapping[str, Masks], layers: Mapping[str, str] | None = None) 
         masks, layers: as for :func:`kept_and_shared`.
 
     Raises:
-        ValueError: as there.
+        ValueError: as for :func:`kept_and_shared`.
     """
     choices = []
     for label, part in {ALL: dict(masks), **_parts(masks, layers)}.items():

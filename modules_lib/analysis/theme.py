@@ -1,4 +1,4 @@
-"""What all figures share: a template, colours that the colour-blind can tell apart, panels, controls."""
+"""The look of all figures: a template, colours that the colour-blind can tell apart, panels, controls."""
 
 from __future__ import annotations
 
@@ -117,5 +117,5 @@ def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: f
 
 
 def count(number: int, thing: str) -> str:
-    """``1 seed``, ``5 seeds``."""
+    """Write a number of things: ``1 seed``, ``5 seeds``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -48,7 +48,7 @@ def _fit(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def overlaps(target: Tensor, reference: Tensor, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """[draws]: weights of the reference that masks at random, drawn like the target, would keep."""
+    """Draw how many of the reference's weights random masks like the target keep: float [draws]."""
     chance = probabilities(target)[reference].numpy()  # independent given the reference: the sum alone is wanted
     certain = int((chance > 1 - 1e-6).sum())
     chance = np.sort(chance[(chance > 1e-6) & (chance <= 1 - 1e-6)])

@@ -18,7 +18,7 @@ OUTPUTS = 2 * 10
 
 
 def digits(numbers: Tensor) -> Tensor:
-    """Tens and units of numbers below 100: [...] -> [..., 2]."""
+    """Split numbers below 100 into tens and units: [...] -> [..., 2]."""
     return torch.stack([numbers // 10, numbers % 10], -1)
 
 
@@ -56,14 +56,14 @@ class Arithmetic:
         )
 
     def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
-        """Inputs [size, 42] and targets [size, 2] drawn uniformly; the same stream gives the same batch."""
+        """Draw inputs [size, 42] and targets [size, 2] uniformly; the same stream gives the same batch."""
         keys = noise.keys(*stream, count=1, device=self.inputs.device)
         rows = noise.integers(keys, size, len(self.inputs))[0]  # [size]
         return self.inputs[rows], self.targets[rows]
 
 
 def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over batch and digits; outputs [batch, 20], targets [batch, 2]."""
+    """Compute the mean cross-entropy over batch and digits; outputs [batch, 20], targets [batch, 2]."""
     return F.cross_entropy(outputs.view(-1, 10), targets.flatten())
 
 
@@ -79,7 +79,7 @@ def outcomes(model: torch.nn.Module, data: Arithmetic) -> dict[str, float]:
 
     Returns:
         ``add`` and ``mul``: the answer is the sum, the product (both where the two coincide); ``none``: neither;
-        ``correct``: it is what was asked for.
+        ``correct``: it is the result that was asked for.
     """
     answer = predictions(model, data.inputs)
     is_sum, is_product = answer == data.sums, answer == data.products

@@ -19,7 +19,7 @@ OUTPUTS = 2 * 20
 
 @dataclass(frozen=True)
 class DoubleAddition:
-    """Which pairs a network is shown, and where their sums are read.
+    """Two additions: the pairs that a network is shown, and the places where their sums are read.
 
     A network is given presentations, [batch, P, 80], and answers each, [batch, P, 40]. A pair that is not shown has
     zeros for its one-hot digits.
@@ -47,12 +47,12 @@ class DoubleAddition:
         return cls(shown, read, additions.inputs[:, :40].contiguous(), additions.targets)
 
     def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
-        """Presentations [size, P, 80] and sums [size, R, 2] drawn uniformly; the same stream gives the same batch."""
+        """Draw presentations [size, P, 80] and sums [size, R, 2] uniformly; the same stream gives the same batch."""
         keys = noise.keys(*stream, count=len(PAIRS), device=self.numbers.device)
         return self.ask(noise.integers(keys, size, QUESTIONS))
 
     def ask(self, questions: Tensor) -> tuple[Tensor, Tensor]:
-        """int64 [2, M], a question below 10,000 for each pair -> presentations [M, P, 80], sums [M, R, 2]."""
+        """Present questions, int64 [2, M] below 10,000, a row a pair: inputs [M, P, 80] and sums [M, R, 2]."""
         inputs = self.numbers.new_zeros((questions.shape[1], len(self.shown), len(PAIRS), 40))
         for i, pairs in enumerate(self.shown):
             for pair in pairs:
@@ -65,7 +65,7 @@ class DoubleAddition:
         return torch.stack([each[:, i, pair] for i, pair in self.read], 1)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over batch, sums and digits; outputs [M, P, 40], targets [M, R, 2]."""
+        """Compute the mean cross-entropy over batch, sums and digits; outputs [M, P, 40], targets [M, R, 2]."""
         return F.cross_entropy(self.answers(outputs).reshape(-1, 10), targets.flatten())
 
     @torch.no_grad()

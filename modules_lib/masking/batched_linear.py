@@ -30,7 +30,7 @@ from modules_lib.support.compile_torch import maybe_fused
 BLOCK = 4_000_000
 
 
-# Where a parameter's weights begin among those that take part, and which these are; None for all
+# The position of a parameter's first weight among those that take part, and its grid; None if all take part.
 _Place = tuple[int, Grid | None]
 
 
@@ -51,14 +51,14 @@ class Draw:
     samples: int
     fuse: bool
     sampler: type[Sampler] = GumbelSigmoid
-    grids: list[Grid] | None = None  # of the layers whose dead weights were left out, and
-    positions: Tensor | None = None  # [N], their weights in the noise
+    grids: list[Grid] | None = None  # of each parameter, the weights that take part; None for all
+    positions: Tensor | None = None  # int32 [N], the places of these weights in the noise; None for all
     gradients: dict[Callable[..., None], Tensor] = field(default_factory=dict)  # kernel -> [N]
-    backward: int = -1  # which backward pass they are of
+    backward: int = -1  # the number of the backward pass that they belong to
     reached: dict[int, int] = field(default_factory=dict)  # where gradients have come: first position -> size
 
     def masked(self, start: int, size: int) -> Tensor:
-        """[K, size]: the masked weights from a position on."""
+        """Draw the masked weights from a position on: [K, size]."""
         common = self.fuse, self.sampler, self.positions
         return draw_masked(self.logits, self.weights, self.keys, self.samples, start, size, *common)
 
@@ -155,7 +155,7 @@ class _MaskedLinear(torch.autograd.Function):
         ctx.bias_at = bias_at
         if bias_at is not None:
             bias = _masked_biases(draw, bias_at, len(placeholder))
-        # Contiguous, as the output of a linear layer is, and no view: what follows may view it, or change it in place.
+        # Contiguous, as the output of a linear layer is, and no view: a layer may view it, or change it in place.
         whole = x.new_empty((*x.shape[:-1], len(placeholder)))
         out = whole.view(*rows.shape[:2], len(placeholder))  # [K, b, out]
         if grid is None:
@@ -200,7 +200,7 @@ def _masked_biases(draw: Draw, at: _Place, outputs: int) -> Tensor:  # [K, 1, ou
 
 
 class BatchedLinear(TorchFunctionMode):
-    """Within this context linear layers whose weight is a placeholder use the draw's masked weights, and biases.
+    """A context in which linear layers with a placeholder as weight use the draw's masked weights and biases.
 
     Raises:
         CannotBatchError: a placeholder is used otherwise, or an input is not the whole batch.

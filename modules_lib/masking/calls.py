@@ -14,7 +14,7 @@ from modules_lib.masking.selection import copy_of
 from modules_lib.models.packing import recurrence_with_gradient
 from modules_lib.support.trees import agree, holds_tensors, leaves
 
-OWN = frozenset(vars(nn.Module()))  # what every module has
+OWN = frozenset(vars(nn.Module()))  # attributes that every module has
 BLOCKS = torch.utils.checkpoint
 
 
@@ -46,7 +46,7 @@ def undisturbed(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _copied(value: Any) -> Any:
-    """What a list or dict holds; None for what is neither."""
+    """A shallow copy of a list or dict; None for anything else."""
     return value.copy() if type(value) in (list, dict) else None
 
 
@@ -96,10 +96,10 @@ def difference(
     Args:
         at_once, by_slices: number of a draw of masks from ``logits`` -> outputs.
         logits: [N], those of the draws.
-        kind: the type of the products, which says how much is rounding.
+        kind: the type of the products, which decides how large rounding may be.
 
     Returns:
-        what differs, by more than rounding; empty where nothing does.
+        a clause that names a difference beyond rounding; empty where there is none.
     """
     ours, theirs, others = at_once(0), by_slices(0), by_slices(1)
     if not agree(ours, theirs, others):
@@ -118,11 +118,11 @@ def _gradient(outputs: Any, logits: Tensor) -> Tensor | None:
 def wrong_gradients(
     model: nn.Module, weights: Mapping[str, Tensor], call: Callable[[Mapping[str, Tensor]], Any], part: Any
 ) -> str:
-    """Compare the gradients of weights that are put in for a call with those of a copy that has them for good.
+    """Compare gradients of weights put in for one call with those of a copy of the model that owns them.
 
     Args:
         model: any.
-        weights: parameter -> what is put in.
+        weights: parameter -> the weights to put in.
         call: the model's outputs with such weights put in, for the arguments ``part``.
 
     Returns:

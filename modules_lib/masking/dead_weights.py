@@ -20,9 +20,9 @@ from torch import Tensor
 
 from modules_lib.masking.sample_weights import unflatten
 
-EVERY = 500  # steps between looks at what has died
-WORTH = 0.9  # of the weights remain at most, or they all stay: vectors would be copied for nothing
-# Mask samples that the rest of a stage need not draw, before the first weights leave. Compiling a sampler for weights
+EVERY = 500  # steps between searches for dead weights
+WORTH = 0.9  # the largest part that may remain; if more would, all stay, since copying would not pay
+# The first weights leave if the rest of a stage then draws so many mask samples fewer. Compiling a sampler for weights
 # that do not lie one after another takes some twenty seconds of a core, a sample two nanoseconds.
 WORTH_COMPILING = 10_000_000_000
 
@@ -31,7 +31,7 @@ WORTH_COMPILING = 10_000_000_000
 class Grid:
     """The rows and columns of a layer's weights that take part in mask training: [R], [C] of [outputs, inputs].
 
-    Biases [outputs] are one column, all that belongs to an output is one row, and a number alone is one of one.
+    All weights of an output are a row; a vector of biases is one column, and a number one row of one column.
     """
 
     shape: torch.Size
@@ -44,25 +44,25 @@ class Grid:
 
     @property
     def size(self) -> int:
-        """R * C"""
+        """The number of weights that take part, R * C."""
         return len(self.rows) * len(self.columns)
 
     def living(self, dead: Tensor) -> Grid:
-        """Take away the rows and columns of dead weights.
+        """Take away the rows and columns in which all weights are dead.
 
         Args:
-            dead: bool [R * C], which weights of this grid are.
+            dead: bool [R * C], True for this grid's dead weights.
         """
         alive = ~dead.view(len(self.rows), len(self.columns))
         alive[:1, :1] |= ~alive.any()  # a layer without any weight would be a special case everywhere: one stays
         return Grid(self.shape, self.rows[alive.any(1)], self.columns[alive.any(0)])
 
     def positions(self) -> Tensor:
-        """int64 [R * C], among the layer's weights."""
+        """Find the positions of the grid's weights among the layer's: int64 [R * C]."""
         return (self.rows[:, None] * _width(self.shape) + self.columns).flatten()
 
     def whole(self, part: Tensor) -> Tensor:
-        """[R, C] or [R * C] -> the layer's shape, zero elsewhere."""
+        """Spread numbers over the whole layer, zero elsewhere: [R, C] or [R * C] -> the layer's shape."""
         part = part.view(len(self.rows), len(self.columns))
         whole = part.new_zeros(_height(self.shape), _width(self.shape))
         return unflatten(whole.index_put((self.rows[:, None], self.columns), part).flatten(), self.shape)
@@ -77,7 +77,7 @@ def _width(shape: torch.Size) -> int:
 
 
 def grids_at(positions: Tensor, shapes: Sequence[torch.Size]) -> list[Grid]:
-    """Find the grids of layers that lie one after another, from the positions int64 [M] of all their weights."""
+    """Find the grids of layers that lie one after another, from positions int64 [M] of weights that take part."""
     grids, start = [], 0
     for shape in shapes:
         own = positions[(positions >= start) & (positions < start + shape.numel())] - start

@@ -24,7 +24,7 @@ class Groups:
 
     Attributes:
         of: int64 [N], in the order in which parameters lie in vectors.
-        layers: int64 [G], which groups belong together: those of one parameter, or of several that share theirs.
+        layers: int64 [G], the layer of each group: one parameter, or several that share their groups.
     """
 
     of: Tensor
@@ -32,7 +32,7 @@ class Groups:
 
     @property
     def count(self) -> int:
-        """G"""
+        """The number of groups, G."""
         return len(self.layers)
 
     @property
@@ -59,7 +59,7 @@ def _along(shape: torch.Size, dim: int) -> Tensor:
     return torch.arange(shape[dim]).view(place).expand(shape)
 
 
-# What stands before these in a parameter's name is the attention layer.
+# The part of a parameter's name before these is the name of its attention layer.
 PROJECTIONS = (
     r"(^|\.)(in_proj_weight|(attn\.c_attn|attn\.qkv|(attention\.self\.)?(query|key|value)|[qkv]|[qkv]_(proj|lin)|to_[qkv])"
     r"\.weight)$"
@@ -70,7 +70,7 @@ OUTPUTS = r"(^|\.)(attn\.c_proj|attn\.proj|attention\.output\.dense|out_proj|o_p
 def heads(number: int, projections: str = PROJECTIONS, outputs: str = OUTPUTS, transposed: bool = False) -> Unit:
     """Make groups of attention heads: the rows of query, key and value and the columns of the output projection.
 
-    A head's group is one over all of an attention layer, which is known by what stands before its parameters' names.
+    A head is one group over all parameters of its attention layer, known by the common beginning of their names.
     Parameters that are neither are not masked.
 
     Args:
@@ -127,7 +127,7 @@ def groups_of(unit: Unit, shapes: Mapping[str, torch.Size]) -> Groups:
     """Number the groups of all parameters.
 
     Raises:
-        ValueError: a unit's groups are no whole numbers of the parameter's shape, or there is no group at all.
+        ValueError: a unit's groups are no whole numbers of the parameter's shape.
     """
     known: dict[tuple[str, int], int] = {}
     labels: dict[str, int] = {}
@@ -151,5 +151,5 @@ def masked_by(unit: Unit) -> Callable[[str, torch.Size], bool]:
 
 
 def expanded(groups: Groups, values: Tensor) -> Tensor:
-    """[G] -> [N], each weight with its group's value."""
+    """Give each weight the value of its group: [G] -> [N]."""
     return values[groups.of.to(values.device)]

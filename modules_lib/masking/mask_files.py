@@ -1,4 +1,4 @@
-"""Mask files: safetensors with eight weights a byte, which say what model they belong to and notice when they change.
+"""Mask files: safetensors with eight weights a byte, the fingerprint of their model, and a checksum.
 
 Each mask is one tensor, ``task/parameter``, uint8 [ceil(n / 8)]: the weights in C order, the first in the highest bit.
 The metadata have one entry, ``modules_lib masks 2``, a JSON object with
@@ -103,11 +103,11 @@ def read(path: str | Path, model: nn.Module | None) -> tuple[dict[str, dict[str,
 
 
 class NoMasksError(ValueError):
-    """A safetensors file of something else."""
+    """A safetensors file that holds no masks."""
 
 
 def _about(path: str | Path, metadata: Mapping[str, str], packed: Tensors) -> dict[str, Any]:
-    """What the metadata say, once it is certain that they and the masks are as they were written."""
+    """The metadata, once the checksum of them and of the masks is found right; the first version has none."""
     if ENTRY in metadata:
         about = json.loads(metadata[ENTRY])
         if about.pop("checksum") != _checksum(about, packed):

@@ -1,4 +1,4 @@
-"""What is trained: a mask logit for each chosen weight of a frozen model, or for each group of them."""
+"""The trained parameters: a mask logit for each chosen weight of a frozen model, or for each group of them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MaskLogits(nn.Module):
         return tensor.to(self.compute) if self.compute is not None and tensor.dtype == torch.float32 else tensor
 
     def _named(self, flat: Tensor, left_out: Tensor | None = None) -> dict[str, Tensor]:
-        """[N] -> named tensors in the model's shapes; of dead weights that were left out, these values or zero."""
+        """[N] -> named tensors in the model's shapes; weights that left training get ``left_out``'s values, or zero."""
         if self.groups:
             flat = expanded(self.groups, flat)
         if self.living is not None:
@@ -79,7 +79,7 @@ class MaskLogits(nn.Module):
         return {name: unflatten(piece, shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What ``to`` and ``cuda`` call: the wrapped model goes along."""
+        """Move or convert the wrapped model along; ``to`` and ``cuda`` call this."""
         self.model._apply(fn, recurse)
         super()._apply(fn, recurse)
         if self.living is not None:
@@ -88,9 +88,9 @@ class MaskLogits(nn.Module):
 
     @torch.no_grad()
     def write_weights(self) -> None:
-        """Put the weights, where they were trained along with the logits, into the wrapped model.
+        """Write weights that were trained along with the logits into the wrapped model.
 
-        Those that have left training stay there as they were before it.
+        Frozen weights, and those that have left training, stay there as they were before it.
         """
         if not self.weights.requires_grad:
             return
@@ -102,7 +102,7 @@ class MaskLogits(nn.Module):
     def drop_dead(self, falling: Tensor, steps: int) -> Tensor | None:
         """Leave rows and columns of dead weights out of training (:mod:`modules_lib.masking.dead_weights`).
 
-        Only where linear layers run in one pass; a model that runs K sets of weights itself keeps all.
+        Only where linear layers run in one pass; groups, and models that run K sets of weights themselves, keep all.
 
         Args:
             falling: bool, for each of the logits, whether it goes further down.

@@ -51,9 +51,9 @@ class MaskedModel(MaskLogits):
         where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and
             embeddings that are plain parameters, are masked.
         shared: arguments, by name or place, that are not cut with the batch: attention masks, positions, a graph.
-        batch_dims: the dimension of the batch in the arguments, one for all or by name or place; where outputs have it
-            is found out with the first batch, on which slices are also compared with the whole.
-        unit: what has one logit: each "weight", each "row" (output unit), "column" (input unit), "channel" (output
+        batch_dims: the dimension of the batch in the arguments, one for all or by name or place. That of the outputs is
+            found with the first batch, whose slices are also compared with the whole.
+        unit: the weights of a logit: one "weight", each "row" (output unit), "column" (input unit), "channel" (output
             channel) or "head", or groups of your own (:mod:`modules_lib.masking.groups`).
         heads: of an attention layer, for the unit "head".
         penalty: of alpha on each "group", or on each "weight", so that a large group costs more.
@@ -114,11 +114,11 @@ class MaskedModel(MaskLogits):
             keep_freed_memory()
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Run the model, batch first. Every call draws K new masks from the noise of the next step.
+        """Run the model on a batch, each slice under a mask of its own, drawn from the noise of the next step.
 
         Args:
             inputs, named: the model's arguments: tensors [batch, ...], or tuples, lists and dicts of them; slice k of
-                each goes under mask k. What holds no tensor is given to every slice as it is.
+                each goes under mask k. Arguments without tensors are given to every slice as they are.
 
         Raises:
             ValueError: the batch is not divisible by K.
@@ -145,7 +145,7 @@ class MaskedModel(MaskLogits):
 
     @contextlib.contextmanager
     def _as_found(self) -> Iterator[None]:
-        """The model for calls of which nothing remains on it."""
+        """A context in which calls leave nothing behind on the model."""
         with undisturbed(self.modules_of_model), blocks_run_once(), recurrence_with_gradient(self.model):
             yield
 
@@ -190,7 +190,7 @@ class MaskedModel(MaskLogits):
     def _try(self, arguments: Arguments) -> None:
         """Find out with the first batch how to run the model, and refuse what slices would get wrong.
 
-        In the model's own precision; what differs must be far less than what the masks change.
+        In the model's own precision, so that rounding is far smaller than the changes that masks make.
         """
         compute, self.compute = self.compute, None
         devices = [self.logits.device] if self.logits.is_cuda else []
@@ -206,7 +206,7 @@ class MaskedModel(MaskLogits):
         self.tried = True
 
     def _try_slices(self, part: Arguments) -> None:
-        """Whether the model takes kernels channels last, and whether gradients of weights that are put in are right."""
+        """Find out whether kernels may lie channels last, and refuse wrong gradients of the weights put in."""
         weights = self._split(self._all_weights())
         even = {name: weight * (torch.rand_like(weight) < 0.5) for name, weight in weights.items()}
         call = lambda put: self._called(list(put.values()), cloned(part))  # noqa: E731
@@ -222,7 +222,7 @@ class MaskedModel(MaskLogits):
             )
 
     def _runs_batched(self, arguments: Arguments) -> bool:
-        """Whether one pass over a batch gives what its slices give, on random rows, with every other weight kept."""
+        """Whether one pass over a batch gives what its slices give, on random rows, with half of the weights kept."""
         generator = torch.Generator(device=self.logits.device).manual_seed(0)
         weights = self._all_weights()
         arguments = random_like(arguments, generator, low=weights.dtype)
@@ -249,6 +249,6 @@ class MaskedModel(MaskLogits):
         return others if self.frozen_get_gradients else {name: p.detach() for name, p in others.items()}
 
     def _frozen(self) -> dict[str, Tensor]:
-        """What is not masked: other parameters, and buffers, in the type of the products."""
+        """The parameters that are not masked, and all buffers, in the type of the products."""
         frozen = {name: self._cast(p) for name, p in self.frozen_parameters().items()}
         return frozen | {name: self._cast(buffer) for name, buffer in self.model.named_buffers()}

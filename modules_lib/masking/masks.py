@@ -95,7 +95,7 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> Masks:
-        """Read what :meth:`save` wrote.
+        """Read masks that :meth:`save` wrote.
 
         Args:
             path: the file.

@@ -17,12 +17,12 @@ from modules_lib.support.compile_torch import maybe_fused
 
 
 def gumbel_sigmoid(logits: Tensor, u1: Tensor, u2: Tensor, tau: float = 1.0) -> Tensor:
-    """Equation 1: soft samples in [0, 1], from two uniform numbers in (0, 1) for every logit."""
+    """Compute soft samples in [0, 1] from two uniform numbers in (0, 1) for every logit (equation 1)."""
     return torch.sigmoid((logits - torch.log(torch.log(u1) / torch.log(u2))) / tau)
 
 
 def straight_through(samples: Tensor) -> Tensor:
-    """Equation 2: samples rounded to 0 or 1 in the forward pass, with the gradient of the soft samples."""
+    """Round samples to 0 or 1 in the forward pass; the gradient stays that of the soft samples (equation 2)."""
     return ((samples > 0.5).to(samples.dtype) - samples).detach() + samples
 
 
@@ -46,8 +46,8 @@ def unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
 def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> list[Tensor]:
     """Cut a piece out of vectors [N], as samplers take it: its position, or those of all, and each vector's part.
 
-    The position is a tensor, since a number would be compiled into them, and the pieces are detached, since what a
-    tensor is a view of would be.
+    The position is a tensor, since a number would be compiled into the sampler. The pieces are detached, since the
+    tensor that a view is of would be compiled in, too.
     """
     own = slice(start, start + size)
     at = torch.tensor(start, dtype=torch.int32, device=tensors[0].device) if positions is None else positions[own]
@@ -65,7 +65,7 @@ def draw_masked(
     sampler: type[Sampler],
     positions: Tensor | None = None,
 ) -> Tensor:
-    """[K, size]: the weights from position ``start`` on under K samples."""
+    """Draw the weights from position ``start`` on under K samples: [K, size]."""
     out = weights.new_empty((samples, size))
     at, logits, weights = piece(start, size, positions, logits, weights)
     maybe_fused(sampler.masked, fuse)(logits, weights, keys, at, [row.detach() for row in out])
@@ -101,7 +101,7 @@ class _MaskWeights(torch.autograd.Function):
 
 
 def _gathered(ctx: Any, function: Callable[..., None], grads: tuple[Tensor | None, ...]) -> Tensor:
-    """The function's [N], made parameter by parameter from the K gradients of each."""
+    """The gradient [N] that the function makes, parameter by parameter, from the K gradients of each."""
     logits, weights, keys, positions = ctx.saved_tensors
     total, start = torch.empty_like(logits), 0
     for i, shape in enumerate(ctx.shapes):
@@ -124,7 +124,7 @@ def mask_weights(
     sampler: type[Sampler] = GumbelSigmoid,
     positions: Tensor | None = None,
 ) -> list[list[Tensor]]:
-    """Equations 1 to 3 at tau = 1, or another sampler's: the weights under K mask samples.
+    """Mask the weights with K samples, by equations 1 to 3 at tau = 1 or by another sampler.
 
     Args:
         logits: mask logits l, float32 [N].

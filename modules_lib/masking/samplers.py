@@ -1,4 +1,4 @@
-"""How a mask sample follows from logits and noise: the paper's way, and two others to compare it with.
+"""Samplers, which make mask samples from logits and noise: the paper's, and two others to compare it with.
 
 A sampler is three functions over pieces of flat vectors, each of which is one pass over memory when compiled.
 """
@@ -16,7 +16,7 @@ from modules_lib.support.rng import mask_noise
 
 
 class Sampler(ABC):
-    """The interface of a sampler; all of them keep a weight in the end where its logit is above zero.
+    """The interface of a sampler; after training, every sampler keeps the weights whose logits are above zero.
 
     In each function logits and weights [n] are those from position ``start`` on, or those at the positions ``start``
     [n]; ``out`` is written to.
@@ -30,26 +30,26 @@ class Sampler(ABC):
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
-        cls.DEAD = cls.__dict__.get("DEAD", -math.inf)  # what holds for a class need not hold for what derives from it
+        cls.DEAD = cls.__dict__.get("DEAD", -math.inf)  # a class's limit need not hold for classes derived from it
 
     @staticmethod
     @abstractmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
-        """K times [n]: the weights under each of K mask samples."""
+        """Write the weights under each of K mask samples to ``out``, K times [n]."""
 
     @staticmethod
     @abstractmethod
     def logit_gradient(
         logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: Tensor, grads: list[Tensor]
     ) -> None:
-        """K gradients [n] of masked weights -> gradient [n] of their logits."""
+        """Write the gradient [n] of the logits, from K gradients [n] of masked weights."""
 
     @staticmethod
     @abstractmethod
     def weight_gradient(
         logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: Tensor, grads: list[Tensor]
     ) -> None:
-        """K gradients [n] of masked weights -> gradient [n] of the weights."""
+        """Write the gradient [n] of the weights, from K gradients [n] of masked weights."""
 
 
 class GumbelSigmoid(Sampler):
@@ -141,7 +141,7 @@ class StraightThrough(Sampler):
     All mask samples of a batch are the same one.
     """
 
-    DEAD = -20.0  # what is below zero is not kept; the slope is 2e-9
+    DEAD = -20.0  # a logit below zero keeps no weight; here its slope is 2e-9
 
     @staticmethod
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
@@ -178,7 +178,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 
 
 def sampler_of(sampler: str | type[Sampler]) -> type[Sampler]:
-    """Find the sampler of a name; a class is itself.
+    """Find the sampler of a name; a sampler class is returned as it is.
 
     Raises:
         ValueError: there is no such sampler, or the class lacks one of its functions.

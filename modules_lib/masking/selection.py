@@ -74,7 +74,7 @@ def _computed(module: nn.Module) -> bool:
 
 
 def copy_of(model: Network) -> Network:
-    """Copy a model deeply, whatever the last call left on its modules: tensors of a graph are copied without it."""
+    """Copy a model deeply; tensors of a graph that the last call left on its modules are copied without it."""
     left: dict[int, object] = {}
 
     def note(value: object) -> None:
@@ -95,7 +95,7 @@ def copy_of(model: Network) -> Network:
     return copy.deepcopy(model, left)
 
 
-KINDS = {  # what cannot be called with other weights -> what can
+KINDS = {  # a kind that cannot be called with other weights -> its name, and the model to give instead
     torch.jit.ScriptModule: "a scripted or traced model; give the module that it was made from",
     nn.DataParallel: "a DataParallel wrapper; give the module inside, model.module",
     nn.parallel.DistributedDataParallel: "a DistributedDataParallel wrapper; give the module inside, model.module",
@@ -106,8 +106,8 @@ def check_model(model: object) -> None:
     """Refuse a model whose weights cannot be replaced for a call, and say which one to give instead.
 
     Raises:
-        ValueError: it is no module, a wrapper or a compiled, scripted or quantised one, or some parameters have no
-            values yet.
+        ValueError: the model is no module, is wrapped, compiled, scripted or quantised, or has parameters without
+            values.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"The model is a {type(model).__name__}; it must be a torch.nn.Module.")
@@ -136,10 +136,10 @@ def chosen(
     """Select the parameters to mask, by name: those that ``where`` is true for, of floating type, with weights.
 
     Args:
-        also: what must be true of name and shape, too.
+        also: a test of name and shape that parameters must pass, too.
 
     Raises:
-        ValueError: there is none, or they are of several types.
+        ValueError: no parameter is selected, or those selected are of several types.
     """
     where = where or weights_only(model)
     named = {name: p for name, p in model.named_parameters() if where(name) and (also is None or also(name, p.shape))}

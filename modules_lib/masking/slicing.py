@@ -21,10 +21,10 @@ WAYS_OUT = "say which arguments are not cut (shared=), where the batch lies (bat
 
 
 class Slicing:
-    """How a model's arguments are cut into K slices of the batch.
+    """The way in which a model's arguments are cut into K slices of the batch.
 
     Args:
-        model: whose forward names the arguments.
+        model: the model, whose ``forward`` names the arguments.
         samples: K.
         shared: arguments, by name or place, that every slice is given whole: an attention mask, positions, a graph.
         batch_dims: the dimension in which the batch lies: one for all arguments, or by name or place, 0 elsewhere.
@@ -45,7 +45,7 @@ class Slicing:
         self.changes_inputs = False
 
     def name(self, place: str | int) -> str:
-        """Name an argument; its place where it has none."""
+        """Name an argument, by its place where it has no name."""
         if isinstance(place, str):
             return place
         return self.places[place] if place < len(self.places) else str(place)
@@ -80,13 +80,13 @@ class Slicing:
         """Refuse a batch that cannot be cut.
 
         Raises:
-            ValueError: it is not divisible by K.
+            ValueError: the batch is not divisible by K.
         """
         if self.samples > 1:
             check_slices(self.batch(arguments), self.samples)
 
     def cut(self, arguments: Arguments) -> list[Arguments]:
-        """K times the arguments, each with its slice of the batch.
+        """Cut the arguments into K, each with its slice of the batch.
 
         Raises:
             ValueError: the batch is not divisible by K, or an argument has other rows than the batch.
@@ -120,7 +120,7 @@ class Slicing:
         return [map_tensors(functools.partial(part, k), value) for k in range(self.samples)]
 
     def join(self, outputs: list[Any]) -> Any:
-        """Slices of outputs put together again; of what is no tensor, the first slice's.
+        """Join the outputs of the slices; values that are no tensors are those of the first slice.
 
         A number without dimensions, such as an auxiliary loss, is the mean over the slices.
         """
@@ -134,11 +134,11 @@ class Slicing:
 
     @torch.no_grad()
     def learn(self, model: Callable[..., Any], arguments: Arguments) -> None:
-        """Run the model on a batch and on its slices, without masks: find where outputs have the batch, and whether
-        slices give what the batch gives.
+        """Find the batch dimension of outputs, and compare those of slices with those of the whole, without masks.
 
         Raises:
-            ValueError: they do not.
+            ValueError: the model fails on a slice, an argument must not be cut, or outputs do not fit together.
+                Outputs that fit but differ are warned of.
         """
         whole, copied = _called(model, arguments)
         self.changes_inputs = any(tensor._version for tensor in tensors(copied))
@@ -158,7 +158,7 @@ class Slicing:
         self.joined = [dim or 0 for dim in dims]
 
     def _repeats(self, model: Callable[..., Any], arguments: Arguments, wholes: list[Any]) -> bool:
-        """Whether the model gives the same again: of one that draws random numbers nothing can be said."""
+        """Whether a second call gives the same outputs; a model that draws random numbers cannot be compared."""
         again = leaves(_called(model, arguments)[0])
         return all(not isinstance(one, Tensor) or _near(one, other) for one, other in zip(wholes, again, strict=True))
 
@@ -224,7 +224,7 @@ def _dims(wholes: list[Any], parts: list[list[Any]]) -> list[int | None]:
 
 
 def _dim_of(whole: Any, parts: list[Any]) -> int | None:
-    """The dimension in which parts put together are the whole; None where they are not. 0 for what is not joined."""
+    """The dimension in which parts put together are the whole; None where they are not. 0 if nothing is joined."""
     if not isinstance(whole, Tensor) or not whole.dim():
         return 0
     for dim in range(whole.dim()):

@@ -1,4 +1,4 @@
-"""A model under masks: what is measured, once masks are found."""
+"""A model under masks, as it is measured once masks are found."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def subnetwork(model: Network, masks: Masks, removed: str = "zero", seed: int = 
 
     Args:
         model: any torch module; weights that it computes from others are plain ones in the copy.
-        masks: of the model; what they do not name stays.
+        masks: of the model; parameters that they do not name stay.
         removed: what stands in for a removed weight: "zero"; the "mean" of its tensor; "redrawn", a number from the
             distribution of its layer's first weights; or "permuted", that of another removed weight of its tensor.
-        seed: of what is drawn.
+        seed: of the numbers that are drawn.
 
     Raises:
         ValueError: the masks belong to another model, or a layer cannot draw its weights anew.

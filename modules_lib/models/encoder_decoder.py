@@ -21,7 +21,7 @@ Weights = dict[str, Tensor]  # of K networks: parameter -> [K, ...], or [1, ...]
 class EncoderDecoder(nn.Module):
     """Reads a sequence of words and writes a sequence of tokens, which ends with the token ``end``.
 
-    ``encoder`` and ``decoder`` hold weights; :mod:`modules_lib.models.packing` runs them.
+    ``encoder`` and ``decoder`` hold weights; :mod:`modules_lib.models.lstm_layer` runs them.
 
     Args:
         words, tokens: how many there are; of the tokens one is ``end``.
@@ -68,8 +68,8 @@ class EncoderDecoder(nn.Module):
         Args:
             words: int64 [B, W], -1 where a sequence has ended.
             answers: int64 [B, T], ``end`` included, then -1.
-            teach: feed the answers back into the decoder; otherwise what it finds most likely itself, chosen without
-                gradient and, in training, with its own draw of dropout.
+            teach: feed the answers to the decoder; otherwise its own most likely tokens, chosen without gradient
+                and, in training, with a draw of dropout of their own.
 
         Raises:
             ValueError: a sequence is empty.
@@ -80,7 +80,7 @@ class EncoderDecoder(nn.Module):
         return self.forward_samples(self._own_weights(), words, answers, teach)
 
     def forward_samples(self, weights: Weights, words: Tensor, answers: Tensor, teach: bool = True) -> Tensor:
-        """:meth:`forward` with K sets of weights, each for its part of the batch.
+        """Run :meth:`forward` with K sets of weights, each for its part of the batch.
 
         Args:
             weights: name -> [K, ...], or [1, ...] where all parts have the same.
@@ -102,7 +102,7 @@ class EncoderDecoder(nn.Module):
         return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
 
     def _embedded(self, table: Tensor, tokens: Tensor) -> Tensor:
-        """[K or 1, V, E], int64 [K, n] -> [K, n, E], what the first layer is given."""
+        """[K or 1, V, E], int64 [K, n] -> the first layer's input [K, n, E]."""
         x = embedded(table, tokens)
         return self.dropout(x) if self.dropped == "embeddings" else x
 
@@ -133,7 +133,7 @@ class EncoderDecoder(nn.Module):
 
     @torch.no_grad()
     def _own_answers(self, weights: Weights, layers: list[Layer], counts: list[int]) -> Tensor:
-        """What the decoder is fed if it is fed its own answers: int64 [K, N]. Gradients do not pass through them."""
+        """The decoder's own answers, to be fed to it: int64 [K, N]. Gradients do not pass through them."""
         token = torch.full((len(layers[0].h), counts[0]), self.end, device=layers[0].h.device)  # [K, b]
         fed = []
         for n in counts:
@@ -150,7 +150,7 @@ class EncoderDecoder(nn.Module):
 
     @torch.no_grad()
     def write(self, words: Tensor, most: int) -> Tensor:
-        """Greedy decoding: int64 [B, W] -> [B, most], ``end`` included where it comes in time, then -1."""
+        """Decode greedily: int64 [B, W] -> [B, most], ``end`` included where it comes in time, then -1."""
         answers, weights = words.new_full((len(words), most), -1), self._own_weights()
         rows = torch.arange(len(words), device=words.device)
         token, states = torch.full_like(rows, self.end), self._read(weights, words, rows[None])

@@ -1,7 +1,7 @@
 """First weights of the paper's networks. The paper says nothing of them; its released code does.
 
-With "released", every network begins as in that code. The other values are what this reproduction began with, kept to
-measure what the choice changes.
+With "released", every network begins as in that code. The other kinds are this reproduction's earlier choices, kept to
+measure the effect of the choice.
 """
 
 from __future__ import annotations

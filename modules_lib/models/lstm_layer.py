@@ -1,7 +1,7 @@
 """A layer of an LSTM over packed sequences, for K groups of sequences at once, each with weights of its own.
 
-All tokens' gradients of the weights come from one product; only the states go step by step: compiled, in
-``lstm_layer.cpp``, where there are a compiler and a processor for it, elsewhere in torch's operations.
+One product gives the gradients of the weights over all tokens; only the states go step by step. These steps are
+compiled, in ``lstm_layer.cpp``, where compiler and processor allow it; elsewhere they are torch's operations.
 """
 
 from __future__ import annotations
@@ -72,15 +72,15 @@ class Layer:
         self._steps = [whole.split(counts, 1) for whole in (self.gates, self.h, self.c)]  # of each the parts
 
     def step(self, x: Tensor) -> Tensor:
-        """[K, n, inputs] -> the hidden state after it, [K, n, units]; without gradient."""
+        """Take one step, without gradient: [K, n, inputs] -> the hidden state after it, [K, n, units]."""
         [x] = _in_one_type(x)
         self._take(x, [self.taken])
         return self._steps[1][self.taken - 1]
 
     def run(self, x: Tensor) -> State:
-        """[K, N, inputs], packed -> hidden and cell state after every token, [K, N, units] each.
+        """Take all steps: packed [K, N, inputs] -> hidden and cell state after every token, [K, N, units] each.
 
-        With gradients; where the steps were taken before, one by one, for them alone.
+        With gradients; after :meth:`step` has taken the steps, they are not taken again.
         """
         [x] = _in_one_type(x)
         return _Run.apply(x, *self.state, self.inputs, self.recurrent, self.bias, self)
@@ -125,7 +125,7 @@ def layers_of(part: str, weights: dict[str, Tensor], states: list[State], counts
 
 
 def _in_one_type(*tensors: Tensor) -> list[Tensor]:
-    """As they are, or under autocast in its type: steps save for the backward pass what it then multiplies."""
+    """The tensors, under autocast in its type: the backward pass multiplies with tensors that the steps save."""
     kind = tensors[0].device.type
     if not torch.is_autocast_enabled(kind):
         return list(tensors)
@@ -133,7 +133,7 @@ def _in_one_type(*tensors: Tensor) -> list[Tensor]:
 
 
 def _check(what: str, tensor: Tensor, states: Tensor, *sizes: int) -> None:
-    """Whether a tensor of the layer has as many groups as its states, then these sizes, and their type."""
+    """Refuse a tensor that lacks the groups and type of the layer's states, or these sizes behind the groups."""
     needed = (len(states), *sizes)
     if tuple(tensor.shape) != needed or tensor.dtype != states.dtype:
         raise ValueError(

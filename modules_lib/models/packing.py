@@ -1,4 +1,4 @@
-"""LSTM layers over sequences of unequal lengths, for K groups of sequences at once, each with weights of its own.
+"""Packed sequences of unequal lengths, for K groups of sequences at once, each with weights of its own.
 
 A batch costs its tokens rather than its longest sequence: sequences that have ended leave it. All tokens go through a
 layer's input weights in one product, and all gradients of its weights come from one; only the state goes step by step.
@@ -19,7 +19,7 @@ State = tuple[Tensor, Tensor]  # hidden and cell state
 
 
 class Packing:
-    """Where the tokens of B sequences lie in [K, N]: step by step, and in each step the longest sequence first.
+    """The places of the tokens of B sequences in [K, N]: step by step, and in each step the longest sequence first.
 
     Every group has as many places in a step as the group that has most sequences left.
 
@@ -51,7 +51,7 @@ class Packing:
         self._row = self.order[:, place]  # [K, N]
 
     def pack(self, tokens: Tensor) -> Tensor:
-        """[B, T] -> [K, N]; places behind the end of a sequence have what stands there."""
+        """Pack tokens: [B, T] -> [K, N]; places behind the end of a sequence are filled with its padding."""
         return tokens[self._row, self._step]
 
     def at(self, rows: Tensor, steps: Tensor) -> Tensor:
@@ -59,13 +59,13 @@ class Packing:
         return self._starts[steps] + self._rank[rows]
 
     def unpack(self, packed: Tensor, chosen: Tensor) -> Tensor:
-        """[K, N, C] -> [tokens, C]: the chosen tokens, bool [B, T], one sequence after another."""
+        """Unpack the chosen tokens, bool [B, T], one sequence after another: [K, N, C] -> [tokens, C]."""
         rows, steps = chosen.nonzero(as_tuple=True)
         return packed[rows // self.order.shape[1], self.at(rows, steps)]
 
 
 def embedded(table: Tensor, tokens: Tensor) -> Tensor:
-    """[K or 1, V, E], int64 [K, n] -> [K, n, E]"""
+    """Look tokens up in K tables: [K or 1, V, E], int64 [K, n] -> [K, n, E]."""
     if len(table) == 1:
         return F.embedding(tokens, table[0])
     first = torch.arange(len(table), device=tokens.device)[:, None] * table.shape[1]
@@ -73,13 +73,13 @@ def embedded(table: Tensor, tokens: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """[K, n, in], [K or 1, out, in], [K or 1, out] -> [K, n, out]"""
+    """Apply K linear layers: [K, n, in], [K or 1, out, in], [K or 1, out] -> [K, n, out]."""
     return torch.baddbmm(bias.unsqueeze(1), x, weight.expand(len(x), -1, -1).mT)
 
 
 @contextlib.contextmanager
 def recurrence_with_gradient(model: nn.Module) -> Iterator[None]:
-    """cuDNN has a gradient for recurrent layers in training mode only; without dropout that computes the same."""
+    """Put recurrent layers into training mode, where cuDNN has gradients, without dropout, so that outputs stay."""
     layers = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
     try:
         for layer, _ in layers:

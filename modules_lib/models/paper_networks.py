@@ -26,7 +26,7 @@ class FNN(nn.Module):
         begin_fnn(layers, first_weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, inputs] -> [batch, outputs]"""
+        """Run the network: [batch, inputs] -> [batch, outputs]."""
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
         return self.layers[-1](x)
@@ -37,7 +37,7 @@ class RepeatLSTM(nn.Module):
 
     Args:
         inputs, state, outputs, layers: sizes, and the number of layers.
-        steps: so often the input is shown.
+        steps: how many times the input is shown.
         first_weights: of the LSTM, "released", "xavier" or "pytorch", as for
             :func:`modules_lib.models.first_weights.begin_lstm`. The output layer begins as PyTorch's.
     """
@@ -58,7 +58,7 @@ class RepeatLSTM(nn.Module):
         begin_lstm(self.lstm, first_weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, inputs] -> [batch, outputs]
+        """Show the input and read the output: [batch, inputs] -> [batch, outputs].
 
         Or presentations [batch, P, inputs] -> [batch, P, outputs]: each is shown for all steps and answered before the
         next, and the state is not reset in between.
@@ -70,7 +70,7 @@ class RepeatLSTM(nn.Module):
         return self.output(states[self.steps - 1 :: self.steps]).transpose(0, 1)
 
     def forward_samples(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        """:meth:`forward` with K sets of weights, each for its part of the batch.
+        """Run :meth:`forward` with K sets of weights, each for its part of the batch.
 
         Args:
             weights: name -> [K, ...], or [1, ...] where all parts have the same.
@@ -101,7 +101,7 @@ class CNN(nn.Module):
         self.classifier = nn.Linear(channels[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, 3, 32, 32] -> [batch, classes]"""
+        """Score the classes of images: [batch, 3, 32, 32] -> [batch, classes]."""
         for i, (convolution, dropout) in enumerate(zip(self.convolutions, self.dropouts, strict=True)):
             x = dropout(convolution(x))
             if i < len(self.convolutions) - 1:

@@ -1,1 +1,1 @@
-"""What everything else rests on: checks of values, random numbers, devices, compilers."""
+"""The ground floor: checks of values, random numbers, devices, compilers."""

@@ -1,4 +1,4 @@
-"""Refusing bad values in one sentence: what was given, what is allowed, and an example."""
+"""Refusals of bad values in one sentence: the value, the values that are allowed, and an example."""
 
 import math
 from collections.abc import Iterable

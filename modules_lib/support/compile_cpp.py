@@ -17,7 +17,7 @@ import torch
 
 FLAGS = "-std=c++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -shared -fPIC"
 THREADS = "" if sys.platform == "darwin" else "-fopenmp"  # Apple's compiler has none
-MACHINES = {  # torch's names for what a processor can do
+MACHINES = {  # torch's name of a set of instructions -> the compiler's flags for it
     "AVX512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512",
     "AVX2": "-mavx2 -mfma",
 }
@@ -31,7 +31,7 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
 
     Args:
         source: the file.
-        what: the functions in it, as the warning names them that says once why they could not be compiled.
+        what: the functions in it, as the warning calls them if they cannot be compiled.
 
     Returns:
         the library; None where it could not be compiled.

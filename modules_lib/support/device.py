@@ -4,5 +4,5 @@ import torch
 
 
 def device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
+    """Return the CUDA device where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

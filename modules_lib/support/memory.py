@@ -5,7 +5,7 @@ import platform
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's allocator to keep what is freed; elsewhere this does nothing.
+    """Tell glibc's allocator to keep freed memory; with other C libraries, do nothing.
 
     By default a buffer above 32 MB is given back to the system when it is freed, and each page of the next one is
     faulted in again: for large networks that is more than half of a step. For processes that only train.

@@ -1,4 +1,4 @@
-"""What products are computed in: float32, bfloat16, or what the machine does best."""
+"""The type in which products are computed: float32, bfloat16, or the one that the machine does best."""
 
 import torch
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def key(*parts: int | str) -> tuple[int, int]:
-    """Two signed 32-bit words that name one stream of random numbers, e.g. ``key(seed, "add", step, sample)``."""
+    """Name a stream of random numbers by two signed 32-bit words, e.g. ``key(seed, "add", step, sample)``."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest[:4], "little", signed=True), int.from_bytes(digest[4:], "little", signed=True)
 
 
 def keys(*parts: int | str, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """``key(*parts, i)`` for i below ``count``. Returns int32 [count, 2]."""
+    """Make ``key(*parts, i)`` for each i below ``count``: int32 [count, 2]."""
     return torch.tensor([key(*parts, i) for i in range(count)], dtype=torch.int32, device=device)
 
 
@@ -26,7 +26,7 @@ def mask_keys(*parts: int | str, samples: int, device: torch.device | str = "cpu
 
 
 def uniforms(keys: Tensor, size: int, start: Tensor | int = 0) -> Tensor:
-    """Uniform numbers in (0, 1) from a hash of key and position.
+    """Draw uniform numbers in (0, 1) from a hash of key and position.
 
     Args:
         keys: int32 [S, 2], one stream a row.
@@ -43,14 +43,14 @@ def mask_noise(keys: Tensor, samples: int, size: int, start: Tensor | int = 0) -
     """Draw the uniform numbers of K mask samples, K times float32 [size], from :func:`mask_keys`.
 
     Two samples share a hash: the second reads its bits with the halves exchanged. Each has the distribution of
-    :func:`uniforms`; what one tells about the other is what its last bits tell, a correlation of 2^-15.
+    :func:`uniforms`; they depend on one another through their last bits alone, a correlation of 2^-15.
     """
     hashes = [_hash(keys[j : j + 1], size, start)[0] for j in range(len(keys))]
     return [_unit(_exchange_halves(hashes[k // 2]) if k % 2 else hashes[k // 2]) for k in range(samples)]
 
 
 def integers(keys: Tensor, size: int, below: int) -> Tensor:
-    """Uniform integers from 0 to ``below - 1``. Returns int64 [S, size]."""
+    """Draw uniform integers from 0 to ``below - 1``: int64 [S, size]."""
     # A float32 close to 1 times `below` can round up to `below`.
     return (uniforms(keys, size) * below).long().clamp_(max=below - 1)
 

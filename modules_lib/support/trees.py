@@ -32,7 +32,7 @@ def batch_size(tree: Any) -> int:
     """Find the first dimension of the first tensor that has any.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no tensor has a dimension.
     """
     sizes = (len(tensor) for tensor in tensors(tree) if tensor.dim())
     if (size := next(sizes, None)) is None:
@@ -58,14 +58,14 @@ def rebuilt(tree: Any, values: Sequence[Any]) -> Any:
 
 
 def holds_tensors(value: Any) -> bool:
-    """Tell whether a value is a tensor, or a list, tuple or dict with one in it."""
+    """Tell whether a value is a tensor, or a list, tuple, set or dict with one in it."""
     if isinstance(value, dict):
         return any(map(holds_tensors, value.values()))
     return isinstance(value, Tensor) or (isinstance(value, list | tuple | set) and any(map(holds_tensors, value)))
 
 
 def agree(ours: Any, theirs: Any, others: Any) -> bool:
-    """Tell whether ours are theirs but for rounding, which is far less than how theirs and the others differ."""
+    """Tell whether ours and theirs differ by rounding alone, far less than theirs and the others do."""
     if isinstance(theirs, Tensor):
         if not isinstance(ours, Tensor) or ours.shape != theirs.shape:
             return False
@@ -76,7 +76,7 @@ def agree(ours: Any, theirs: Any, others: Any) -> bool:
 
 
 def random_like(tree: Any, generator: torch.Generator, low: torch.dtype = torch.float32) -> Any:
-    """Random numbers for numbers, those in bfloat16 in the type ``low``; what may be an index stays."""
+    """Replace numbers by random ones, bfloat16 ones in the type ``low``; whole numbers, perhaps indices, stay."""
 
     def drawn(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
@@ -88,15 +88,15 @@ def random_like(tree: Any, generator: torch.Generator, low: torch.dtype = torch.
 
 
 def to_float32(tensor: Tensor) -> Tensor:
-    """bfloat16 -> float32; everything else stays as it is."""
+    """Convert a bfloat16 tensor to float32; any other stays as it is."""
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def _parts(tree: Any) -> list[Any] | None:
-    """What a structure holds; None for what is none.
+    """The contents of a structure; None for a value that is none.
 
     Raises:
-        ValueError: it holds tensors, but it is not known where.
+        ValueError: the value holds tensors in places that are not known.
     """
     if isinstance(tree, PackedSequence):
         raise ValueError(

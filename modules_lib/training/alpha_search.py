@@ -30,7 +30,7 @@ LOOKS = 10  # at a mask while it is trained
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rule chose, and what from.
+    """The alpha that the rule chose, and the trials that it chose from.
 
     Attributes:
         alpha: the largest alpha tried at which the full-task mask holds.
@@ -64,8 +64,9 @@ def choose_alpha(
     progress: bool = True,
     **settings: Unpack[Settings],
 ) -> Choice:
-    """Choose alpha for a trained model by the paper's rule. Its weights are used as they are,
-    once and for all alphas; it is left in evaluation mode.
+    """Choose alpha for a trained model by the paper's rule.
+
+    The model's weights are used as they are, the same for all alphas; it is left in evaluation mode.
 
     Each mask is looked at ten times while it is trained. To save time, it is given up when it has failed, and was no
     better than at the look before, several times in a row.
@@ -77,11 +78,11 @@ def choose_alpha(
         tolerance: how much of the accuracy a full-task mask may cost.
         start: the first alpha, which should be too weak.
         factor: between one alpha and the next while they hold.
-        limit: the search ends there if nothing has failed.
+        limit: the largest alpha; the search ends there if no mask has failed.
         refinements: how many times the gap between the last that held and the first that failed is halved, on the
             logarithmic scale.
         training: how masks are trained, for each alpha; by default as always, but for 2000 steps.
-        patience: how many times; None trains every mask to its end.
+        patience: looks in a row at which a mask must fail to be given up; None trains every mask to its end.
         progress: show a bar for each alpha.
         settings: those of :class:`~modules_lib.training.mask_training.MaskTraining`, by keyword, where they differ from
             ``training``.

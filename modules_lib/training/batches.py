@@ -14,7 +14,7 @@ Batches = Callable[[int], tuple[Any, Any]] | Iterable[tuple[Any, Any]]
 
 
 def as_function(name: str, batches: Batches, device: Any = None) -> Batch:
-    """Batches as a function of the step, on a device.
+    """Turn batches into a function of the step, whose tensors are on a device.
 
     Args:
         name: the task's, for messages.

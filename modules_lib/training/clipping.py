@@ -1,4 +1,4 @@
-"""What is clipped together with the gradient of the mask logits: nothing else, or what the released code adds to it."""
+"""The gradients that are clipped together: the mask logits' alone, or all parameters', as in the released code."""
 
 from __future__ import annotations
 

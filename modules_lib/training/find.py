@@ -18,7 +18,7 @@ from modules_lib.training.loops import Batch, Loss
 from modules_lib.training.mask_training import MaskTraining, Settings
 from modules_lib.training.task_masks import TaskMasks, check_names
 from modules_lib.training.task_store import TaskStore
-from modules_lib.training.tasks import train_tasks
+from modules_lib.training.tasks import TaskTraining
 
 
 def find_masks(
@@ -95,7 +95,7 @@ def find_masks(
     assert alpha is not None
     found = {full: choice.masks} if choice else {}
     left = {name: tasks[name] if jobs > 1 else batch[name] for name in tasks if name not in found}
-    found |= train_tasks(model, left, loss, float(alpha), training, kept, jobs, progress)
+    found |= TaskTraining(model, loss, float(alpha), training, kept).all(left, jobs, progress)
     return TaskMasks({name: found[name] for name in tasks}, float(alpha), choice)
 
 
@@ -103,7 +103,7 @@ EXAMPLES = {"alpha": "1e-6", "beta": "1e-4 (beta = batch size * alpha)", "tolera
 
 
 def _begun(batch: Batch, first: tuple[Any, Any]) -> Batch:
-    """The batches, of which the first has been taken."""
+    """The batches, with the first, which was taken already, at step 0."""
     return lambda step: batch(step) if step else first
 
 

@@ -43,7 +43,7 @@ def train_weights(
     precision: str = "float32",
     loop: Loop | None = None,
 ) -> nn.Module:
-    """Train a model's weights with Adam on the whole task; returns it in evaluation mode.
+    """Train a model's weights with Adam on the whole task, and return the model in evaluation mode.
 
     Args:
         cooldown: the last proportion of the steps, over which the rate falls to zero in a straight line.
@@ -146,8 +146,8 @@ def train_masks(
 
     Args:
         clip: the largest norm of a gradient.
-        clipped: the gradient that this norm is of: "logits", theirs alone, or "everything", theirs together with those
-            of the frozen weights, which add up over steps as in the paper's code (``modules_lib.training.clipping``).
+        clipped: the gradient with this norm: of the "logits" alone, or of "everything", frozen weights included,
+            whose gradients add up over steps as in the paper's code (``modules_lib.training.clipping``).
 
     Raises:
         ValueError: alpha is not a number of at least 0, lr or clip not one above 0, clipped is neither of the
@@ -172,7 +172,7 @@ def mask_steps(
     passes: int = 1,
     loop: Loop | None = None,
 ) -> Iterator[Tensor]:
-    """:func:`train_masks` one step at a time, for a caller who wants to look in between; yields each step's loss.
+    """Train masks as :func:`train_masks` does, but one step at a time, and yield the loss of each.
 
     Args:
         passes: of each batch through the model, each with other masks: K for a model with one mask sample, whose rows
@@ -202,7 +202,7 @@ def run_steps(
     loop: Loop | None,
     passes: int = 1,
 ) -> Iterator[Tensor]:
-    """Train from the last checkpoint on, with the mean loss of so many passes of a batch; yields each step's loss."""
+    """Train from the last checkpoint on, with the mean loss over passes of a batch, and yield the loss of each step."""
     loop = loop or Loop()
     for step in range(loop.begin(training), steps):
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off

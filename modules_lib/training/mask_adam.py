@@ -11,7 +11,7 @@ from modules_lib.support.compile_torch import maybe_fused
 
 
 def _squared_norm(gradient: Tensor, alpha: Tensor) -> Tensor:
-    """Of the gradient of loss + alpha * (sum of logits), given that of the loss."""
+    """The squared norm of the gradient of loss + alpha * (sum of logits), given the gradient of the loss."""
     whole = gradient + alpha
     return (whole * whole).sum()
 
@@ -32,7 +32,7 @@ LOOK_EVERY = 100  # steps on a GPU between looks at the norm, each of which wait
 
 
 class Moments:
-    """Adam's moments of one vector, and the gradient of the penalty: of each of its numbers, or one for all."""
+    """Adam's moments of one vector, and the penalty's gradient: one for each of its numbers, or one for all."""
 
     def __init__(self, of: Tensor, alpha: float | Tensor):
         self.alpha = torch.as_tensor(alpha, dtype=torch.float32, device=of.device)
@@ -47,9 +47,9 @@ class Moments:
 
 
 class MaskAdam:
-    """What ``clip_grad_norm_`` and ``torch.optim.Adam`` do after ``(loss + alpha * masked.logits.sum()).backward()``.
+    """``clip_grad_norm_`` and ``torch.optim.Adam`` in one, after ``(loss + alpha * masked.logits.sum()).backward()``.
 
-    It needs the gradient of the loss alone, and two passes over memory where those need seven. ``steps`` is how many
+    It needs the gradient of the loss alone, and two passes over memory where the two need seven. ``steps`` is how many
     the stage has in all.
     """
 
@@ -68,7 +68,7 @@ class MaskAdam:
 
     @torch.no_grad()
     def _descend(self, trained: list[tuple[Tensor, Moments, float]]) -> Tensor | None:
-        """One step of each vector at its rate, clipped together; gives what :meth:`MaskedModel.drop_dead` does."""
+        """One step of each vector at its rate, clipped together; returns :meth:`MaskedModel.drop_dead`'s result."""
         self.steps += 1
         fuse = self.masked.fuse
         gradients = [vector.grad for vector, _, _ in trained if vector.grad is not None]
@@ -89,7 +89,7 @@ class MaskAdam:
         return which
 
     def _scale(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
-        """The factor that brings the gradients together within the limit; 1 where they are."""
+        """The factor that brings the common norm of the gradients within the limit; 1 where it is."""
         return self._within_limit(self._norm(gradients, moments))
 
     def _within_limit(self, norm: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from modules_lib.training.progress import Loop
 class Settings(TypedDict, total=False):
     """The settings of :class:`MaskTraining` as keywords of other functions, for type checkers and editors.
 
-    But for ``start``, which is the first alpha in :func:`~modules_lib.training.alpha_search.choose_alpha`.
+    ``start`` is not among them: in :func:`~modules_lib.training.alpha_search.choose_alpha` it is the first alpha.
     """
 
     steps: int
@@ -51,7 +51,7 @@ class MaskTraining:
         steps: of Adam on the mask logits, for each task.
         lr: Adam's rate.
         clip: the largest norm of a gradient.
-        clipped: the gradient that this norm is of: "logits", or "everything", as in the paper's code
+        clipped: the gradient with this norm: of the "logits", or of "everything", as in the paper's code
             (:func:`~modules_lib.training.loops.train_masks`).
         samples: K, mask samples a batch; batch sizes must be divisible by it.
         where: which parameters to mask, by name; by default all but biases and ``nn.Embedding``; gains of norms, and

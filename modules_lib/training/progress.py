@@ -1,4 +1,4 @@
-"""What a run tells of itself while it is made: how far it is, its curves, and checkpoints to go on from."""
+"""Reports of a run while it is made: how far it is, its curves, and checkpoints to go on from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINTS = 16  # how often a training curve is sampled
 
 
 def checkpoint_seconds() -> float:
-    """Seconds between checkpoints: the environment variable MODULES_CHECKPOINT, else two minutes."""
+    """Find the seconds between checkpoints: the environment variable MODULES_CHECKPOINT, else 120."""
     given = os.environ.get("MODULES_CHECKPOINT") or "120"
     try:
         return check_number("MODULES_CHECKPOINT", float(given), "120")
@@ -32,7 +32,7 @@ def checkpoint_seconds() -> float:
 
 
 class Training(Protocol):
-    """What updates weights or logits once a step, and can be stopped and gone on with: its state as named tensors."""
+    """An update of weights or logits once a step, which goes on after a stop from its state, named tensors."""
 
     def step(self) -> None: ...
 
@@ -52,8 +52,8 @@ class Progress:
         stopping: set this to end with a checkpoint after the step that is being made, by a KeyboardInterrupt.
         started: when the first loop was begun, in whichever process.
         elapsed: seconds of training in other processes.
-        code: the commits that made the parts, as at the beginning of each, and whether anything was changed in them;
-            empty where nobody will ask.
+        code: the commit and processor that made each part, as at its beginning, and whether anything was changed in
+            the commit; empty where nobody will ask.
     """
 
     tick: Tick = lambda name, steps: None
@@ -86,7 +86,7 @@ class Loop:
     spent: float = 0.0
 
     def begin(self, training: Training) -> int:
-        """Bring the training to its last checkpoint; returns the number of steps that are made already."""
+        """Bring the training to its last checkpoint, and return the number of steps made so far."""
         found = self.checkpoint.load() if self.checkpoint else None
         if found is None:
             return 0
@@ -101,7 +101,7 @@ class Loop:
         return record["steps"]
 
     def after(self, made: int, of: int, loss: Tensor, training: Training) -> None:
-        """To be called after every step, with the number of steps made and how many there are.
+        """Record one more step, after which ``made`` of ``of`` steps are made, and save a checkpoint where one is due.
 
         Raises:
             KeyboardInterrupt: the run was asked to stop; a checkpoint is saved.

@@ -16,7 +16,7 @@ def check_names(tasks: Iterable[object]) -> None:
     """Refuse names of tasks that files, tables and bars cannot have.
 
     Raises:
-        ValueError: one is no text.
+        ValueError: a name is no text.
     """
     for name in tasks:
         if not isinstance(name, str):
@@ -30,7 +30,7 @@ class TaskMasks(dict[str, Masks]):
 
     Attributes:
         alpha: the penalty on each logit that they were trained with, if known.
-        choice: what alpha was chosen from, where it was chosen by the rule.
+        choice: the trials from which the rule chose alpha, where it did.
     """
 
     def __init__(self, masks: Mapping[str, Masks], alpha: float | None = None, choice: Choice | None = None):
@@ -44,6 +44,6 @@ class TaskMasks(dict[str, Masks]):
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> TaskMasks:
-        """Read what :meth:`save` wrote; refuses what :meth:`Masks.load` refuses."""
+        """Read masks that :meth:`save` wrote; files that :meth:`Masks.load` refuses are refused."""
         tasks, alpha = maskfiles.read(path, model)
         return cls({task: Masks(tensors) for task, tensors in tasks.items()}, alpha)

@@ -90,5 +90,5 @@ class AddMul(NetworkConfig):
         return rows
 
     def _outcomes(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        """What the unmasked network and those under each mask do, asked for each operation."""
+        """The outcomes of the unmasked network and of that under each mask, asked for each operation."""
         return [{"stage": stage, **row} for stage, network in networks(model, masks) for row in self.asked(network)]

@@ -38,7 +38,7 @@ def stage_of(task: str, sampler: str, repeat: int = 1) -> str:
 
 
 def stage_between(task: str, first: str, second: str) -> str:
-    """Name what is measured between the masks of two samplers: ``add@gumbel-sigmoid|hard-concrete``."""
+    """Name the stage of a comparison of two samplers' masks: ``add@gumbel-sigmoid|hard-concrete``."""
     return stage_of(task, f"{first}|{second}")
 
 
@@ -103,7 +103,7 @@ class Samplers(AddMul):
         return config._train_masks(model, seed, stage, self.data(asked.task), arithmetic.loss, progress)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        """Accuracies, counts and sharing of each stage's masks; how far masks of the same and of two samplers agree."""
+        """Measure accuracies, counts and sharing of first masks, and how far masks of one and of two samplers agree."""
         first = {stage: mask for stage, mask in masks.items() if Stage.read(stage).repeat == 1}
         return self._outcomes(model, first) + self._counts(first) + self._agreement(masks)
 
@@ -126,7 +126,7 @@ class Samplers(AddMul):
 
 
 def step_times(steps: int = 20) -> dict[str, float]:
-    """Milliseconds that a step of mask training takes here with each sampler, the median over steps."""
+    """Time a step of mask training on this machine with each sampler: milliseconds, median over steps."""
     torch.manual_seed(0)
     model = FNN(42, (200, 200, 100), 20)
     inputs, targets = torch.randn(128, 42), torch.randint(0, 20, (128,))

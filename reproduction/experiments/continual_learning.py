@@ -1,6 +1,6 @@
 """Weights and masks learned together, one task after another in one network (appendix E).
 
-What a task uses is frozen when it is learned; the other weights start anew for the next.
+The weights that a task uses are frozen when it is learned; the others start anew for the next task.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ def learn(
     fuse: bool | None = None,
     loop: Loop | None = None,
 ) -> Masks:
-    """Learn one task with what earlier tasks left: all parameters are masked, biases too.
+    """Learn one task, its weights and masks together; all parameters are masked, biases too.
 
     Args:
-        model: its free weights are drawn anew and trained; afterwards it holds what was learned.
+        model: its free weights are drawn anew and trained; afterwards it holds the trained weights.
         used: the weights of earlier tasks, which stay as they are.
         lr, mask_lr: Adam's rates of the weights and of the logits; in the paper they are one.
         cooldown: the last proportion of the steps, over which both rates fall to zero in a straight line.

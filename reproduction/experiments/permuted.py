@@ -1,6 +1,6 @@
-"""Tasks that differ only in the order of their pixels (appendix E): is what was learned used again?
+"""Tasks that differ only in the order of their pixels (appendix E): are learned weights used again?
 
-One network learns one permutation of MNIST after another, weights and masks together. What a task uses is frozen.
+One network learns one permutation of MNIST after another, weights and masks together. A task's weights are then frozen.
 Stages: the permutations, in the order of learning."""
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ContinualFNN(FNN):
 
 @dataclass(frozen=True)
 class Permuted:
-    """Images whose pixels are in another order; as flat as the network wants them."""
+    """Images with their pixels in another order, as flat vectors for the network."""
 
     data: Images
     order: Tensor
@@ -58,7 +58,7 @@ class Permuted:
         return cls(data, order.to(data.images.device))
 
     def batch(self, size: int, *stream: int | str) -> tuple[Tensor, Tensor]:
-        """[size, 784] and labels [size]."""
+        """Draw images [size, 784] and labels [size] uniformly; the same stream gives the same batch."""
         inputs, labels = self.data.batch(size, *stream)
         return inputs.flatten(1)[:, self.order], labels
 
@@ -76,7 +76,7 @@ class PermutedMNIST(Config):
     Attributes:
         weight_steps: steps of each task, in which weights and masks are learned together.
         cooldown: of both rates.
-        mask_lr: the rate of the mask logits, which are learned in the weights' steps; in the paper it is theirs.
+        mask_lr: the rate of the mask logits, which are learned in the weights' steps; in the paper, the weights' rate.
         samples: the paper has eight here.
         variant: the first mask logits of free weights: "equal" to those of used ones (2), "half" (0) or "quarter" (-1).
         tasks: permutations.
@@ -190,7 +190,7 @@ class PermutedMNIST(Config):
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        """Learned with the weights already."""
+        """Return the masks of a stage, which were learned along with the weights."""
         assert isinstance(model, ContinualFNN)
         return model.learned[check_choice("stage", stage, self.stages)], []
 
@@ -198,7 +198,7 @@ class PermutedMNIST(Config):
         return self._counts(masks)
 
     def _use(self, stage: str, mask: Masks, used: Masks) -> Rows:
-        """By layer and in total: what part of a task's weights was in use before, and how full the layer is after."""
+        """By layer and in total: the part of a task's weights in use before, and how full the layer is after."""
         rows: Rows = []
         for name, layer in [*self.layers().items(), (None, "total")]:
             shared = (mask & used).count(name) / mask.count(name) if mask.count(name) else float("nan")

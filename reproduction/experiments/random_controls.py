@@ -1,4 +1,4 @@
-"""Is what a mask does due to its weights, or to any so many? What the paper's experiments lack, on their runs."""
+"""Is a mask's effect due to its weights, or would any as many do? Controls that the paper's experiments lack."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DRAWS = 199  # p is then never below 0.005, one-sided, or 0.01, two-sided
 
 
 def of_operations(model: nn.Module, masks: Mapping[str, Masks], draws: int = DRAWS) -> Rows:
-    """Addition and multiplication: accuracies under a mask and without it, and what is shared, beside chance.
+    """Compare accuracies under each operation's mask and without its weights, and sharing, with chance.
 
     Returns:
         rows of ``task``, ``what``, ``observed``; by chance ``chance`` (mean), ``low`` and ``high`` (of 95%); ``p``; and
-        ``largest``, what the largest weights of each layer, as many, do. ``what`` is "alone" (the task under its own
+        ``largest``, the same with as many of each layer's largest weights. ``what`` is "alone" (the task under its own
         mask), "without" (the task without the mask's weights), "other" (the other task without them), "shared", or
         "shared, units" (beside weights at random that keep the number of every unit).
     """
@@ -52,7 +52,7 @@ def of_operations(model: nn.Module, masks: Mapping[str, Masks], draws: int = DRA
 def of_classes(
     model: nn.Module, masks: Mapping[str, Masks], removed: tuple[str, ...], images: Images, draws: int = DRAWS
 ) -> Rows:
-    """CIFAR-10: the true-positive rate of each left-out class, beside removing as many of the reference's weights.
+    """Compare true-positive rates without a class's weights with those without as many random ones of the reference.
 
     Returns:
         rows as of :func:`of_operations`, with the class as ``task`` and "without" as ``what``.

@@ -63,7 +63,7 @@ def accuracy(model: nn.Module) -> list[float]:
 def watch(
     model: nn.Module, steps: int = 1500, every: int = 75, alpha: float = 2e-4, seed: int = 0
 ) -> Iterator[Snapshot]:
-    """Train a mask for each output alone, side by side, and show how far they are every few steps."""
+    """Train a mask for each output alone, side by side, and yield a snapshot of both every few steps."""
     stages = [MaskedModel(model, samples=4, seed=seed, stage=f"output {i}") for i in range(2)]
     training = [_training(masked, i, steps, alpha) for i, masked in enumerate(stages)]
     yield _snapshot(model, stages, 0)

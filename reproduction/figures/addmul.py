@@ -21,7 +21,7 @@ OUTCOMES = {"add": "sum", "mul": "product", "none": "neither"}
 
 
 def sharing_per_layer(published: Results, run: Results) -> go.Figure:
-    """Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent.
+    """Draw Figure 1: the share of each operation's weights that the other uses too, by layer, in per cent.
 
     Black lines mark the sharing to expect by chance, from the published runs.
     """
@@ -29,7 +29,7 @@ def sharing_per_layer(published: Results, run: Results) -> go.Figure:
 
 
 def weights_per_layer(published: Results, run: Results) -> go.Figure:
-    """Figure 11: how many weights each operation keeps, by layer."""
+    """Draw Figure 11: how many weights each operation keeps, by layer."""
     figure = per_layer(published, run, NETWORKS, TASKS, KEPT)
     scales: list[tuple[str, dict, dict]] = [
         (name, {}, {f"{axis}.type": name for axis in ("yaxis", "yaxis2")}) for name in ("linear", "log")
@@ -40,7 +40,7 @@ def weights_per_layer(published: Results, run: Results) -> go.Figure:
 def performed(
     network: str, published: Results, run: Results, stages: Sequence[str] = ("full", "add", "mul")
 ) -> go.Figure:
-    """Figures 2 (FNN) and 10 (LSTM): asked for an operation (rows), what does each mask's network do (columns)?
+    """Draw Figures 2 (FNN) and 10 (LSTM): the answers (columns) of each mask's network to each operation (rows).
 
     One row of panels a mask, published results left, this run right. Buttons switch from the share of answers to the
     change against the unmasked network.
@@ -88,7 +88,7 @@ def _restyled(panels: list[tuple[list, list]]) -> dict:
 
 
 def confusion(frame: pd.DataFrame, stage: str, against: str | None = None) -> tuple[list, list]:
-    """Rows: the operation asked for; columns: sum, product, neither. Means in per cent, and as text with deviations."""
+    """Tabulate answers (sum, product, neither) by operation asked for: means in per cent, and texts with deviations."""
     means, texts = [], []
     for asked in TASKS:
         values = pd.DataFrame({done: 100 * outcome(frame, stage, asked, done) for done in OUTCOMES})
@@ -101,7 +101,7 @@ def confusion(frame: pd.DataFrame, stage: str, against: str | None = None) -> tu
 
 
 def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
-    """Figure 8: accuracy on each operation under every mask and inverted mask, in per cent."""
+    """Draw Figure 8: accuracy on each operation under every mask and inverted mask, in per cent."""
     figure = go.Figure()
     for network, title in NETWORKS.items():
         for task, sign in (("add", "+"), ("mul", "×")):

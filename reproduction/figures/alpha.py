@@ -56,7 +56,7 @@ SHOWN = {
 
 
 def sensitivity(published: Results, run: Results, beta: float, run_beta: float | None = None) -> go.Figure:
-    """Figure 7: accuracy of the full-task mask, sharing of addition and kept weights against beta, by network size.
+    """Draw Figure 7: accuracy and kept weights of the full-task mask, and sharing of addition, against beta, by size.
 
     Args:
         published, run: results of the sweeps by size ("small", "large").
@@ -85,7 +85,7 @@ def sensitivity(published: Results, run: Results, beta: float, run_beta: float |
 
 
 def _against_beta(frame: pd.DataFrame, middle: float) -> list[tuple[str, str, pd.DataFrame]]:
-    """(name, colour, per cent: seeds in rows, betas in columns) of what is drawn against beta."""
+    """The curves over beta: (name, colour, per cent with seeds in rows and betas in columns)."""
     sizes = by_layer(frame, "unmasked", "kept")["total"]
     columns = {
         "accuracy, full-task mask": (GREEN, lambda f: task_accuracy(frame, stage_at("full", f))),
@@ -125,7 +125,7 @@ def _curve(values: pd.DataFrame, kind: str, name: str, colour: str) -> go.Scatte
 
 
 def _over_betas(figure: go.Figure, steps: list[tuple[float, dict, list[int]]], height: int, active: int) -> go.Figure:
-    """The book's look and a slider: at each beta, what changes, in which traces."""
+    """Add the book's look and a slider; a step is a beta, the changes at it, and the traces that change."""
     moves = [{"label": f"{beta:.1e}", "method": "restyle", "args": [changes, at]} for beta, changes, at in steps]
     legend = {"orientation": "h", "x": 0, "y": 1 + 40 / height, "yanchor": "bottom"}
     style(figure, height, legend=legend, sliders=[slider("beta = ", moves, active)], margin={"t": 80, "l": 60, "r": 20})
@@ -165,7 +165,7 @@ def layers_at(published: Results, metric: str, beta: float) -> go.Figure:
 
 
 def performed_at(published: Results, beta: float, size: str = "large") -> go.Figure:
-    """Figure 2 at the slider's beta: asked for an operation (rows), what does each mask's network do (columns)?"""
+    """Draw Figure 2 at the slider's beta: the answers (columns) of each mask's network to each operation (rows)."""
     stages = {"full": "mask: both", "add": "mask: +", "mul": "mask: ×"}
     figure = panels(list(stages.values()), columns=3, horizontal_spacing=0.03, shared_yaxes=True)
     frame, over = published[size], factors(published[size])
@@ -188,7 +188,7 @@ def performed_at(published: Results, beta: float, size: str = "large") -> go.Fig
 
 
 def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]) -> go.Figure:
-    """Figure 9: total sharing of addition in networks of different size, and whether these have learned the task.
+    """Draw Figure 9: total sharing of addition by network size, and how well each network has learned the task.
 
     Args:
         results: kind ("published", "this run", "paper scale") -> results by experiment.
@@ -223,7 +223,7 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
 
 
 def histogram(results: Results) -> go.Figure:
-    """Figure 6: the distribution of mask probabilities after training on the full task, 500 bins, by experiment.
+    """Draw Figure 6: the distribution of the full task's mask probabilities after training, 500 bins, by experiment.
 
     The linear view leaves out the first bin, where far more weights are than everywhere else, and is the density of the
     others; the paper leaves out the lower tenth of that bin.

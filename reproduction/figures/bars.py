@@ -1,4 +1,4 @@
-"""Bars of published results with the run just made in front of them: what several chapters draw."""
+"""Bars of published results with the run just made in front of them, for several chapters."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ KEPT = Measure("kept", 1, "weights kept", 0)
 def per_layer(
     published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str], measure: Measure
 ) -> go.Figure:
-    """One panel a network, one group of bars a layer, one bar a task.
+    """Draw one panel a network, one group of bars a layer, one bar a task.
 
     Args:
         published, run: results by network.
-        names, tasks: the networks and tasks, and what they are called.
-        measure: what is shown.
+        names, tasks: networks and tasks -> their names in the figure.
+        measure: the measurement to show.
     """
     networks, figure = _panels(published, run, names)
     unit, digits = measure.unit, measure.digits
@@ -63,7 +63,7 @@ def sharing(published: Results, run: Results, names: Mapping[str, str], tasks: M
     for row, network in enumerate(shown(published, run, names), 1):
         if PUBLISHED in dict(both(network, published, {})):
             for task in tasks:
-                [other] = [other for other in tasks if other != task]  # of several, it would be what any of them keeps
+                [other] = [other for other in tasks if other != task]  # chance is that of one other task
                 values = 100 * chance(published[network], other).drop(columns="total")
                 figure.add_traces(lines_on_bars(values, tasks[task], "by chance"), rows=row, cols=1)
     return one_legend_entry_each(figure).update_yaxes(range=[0, 104])
@@ -81,7 +81,7 @@ def both(network: str, published: Results, run: Results) -> list[tuple[str, pd.D
 
 
 def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit: str, digits: int) -> go.Bar:
-    """Published means over seeds as bars, the run's as diamonds in front; both with deviations and details to hover.
+    """Draw means over seeds, published as bars, the run's as diamonds in front, with deviations and details to hover.
 
     Args:
         values: seeds in rows, places on the x axis in columns.
@@ -106,7 +106,7 @@ def bar_or_diamond(values: pd.DataFrame, kind: str, name: str, colour: str, unit
 
 
 def error_bars(deviations: pd.Series) -> dict[str, object]:
-    """Deviations over seeds as error bars; one seed has none, and no caps without a bar."""
+    """Make error bars of deviations over seeds; one seed has neither bar nor caps."""
     visible = bool(deviations.notna().any())
     return {"type": "data", "array": deviations.fillna(0), "visible": visible, "thickness": 1.2, "width": 3}
 
@@ -137,7 +137,7 @@ def one_legend_entry_each(figure: go.Figure) -> go.Figure:
 def accuracy_panels(
     published: Results, run: Results, names: Mapping[str, str], tasks: Mapping[str, str], masks: Mapping[str, str]
 ) -> go.Figure:
-    """One panel a network: accuracy on each task under every mask, in per cent."""
+    """Draw one panel a network: accuracy on each task under every mask, in per cent."""
     networks, figure = _panels(published, run, names)
     for row, network in enumerate(networks, 1):
         for task, name in tasks.items():

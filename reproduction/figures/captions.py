@@ -1,4 +1,4 @@
-"""What captions say of seeds and error bars: counted in the results that a figure shows."""
+"""Sentences of captions on seeds and error bars, counted in the results that a figure shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from reproduction.figures.names import Results
 
 
 def seeds(results: Results) -> str:
-    """``5 seeds``, or ``3 to 5 seeds`` where results differ; ``no seeds`` where there are none."""
+    """Count seeds in words: ``5 seeds``, ``3 to 5 seeds`` where results differ, or ``no seeds``."""
     counts = sorted({frame["seed"].nunique() for frame in results.values() if not frame.empty})
     if not counts:
         return "no seeds"
@@ -15,7 +15,7 @@ def seeds(results: Results) -> str:
 
 
 def _several(results: Results) -> bool:
-    """Whether anything in them is of more than one seed."""
+    """Whether any of the results has more than one seed."""
     return any(frame["seed"].nunique() > 1 for frame in results.values())
 
 
@@ -32,7 +32,7 @@ def means(published: Results, run: Results, marks: str = "Bars", run_marks: str 
 
 
 def numbers(published: Results, run: Results, *names: str) -> str:
-    """Say what the numbers written in a figure are; the figure shows the results of these names, else all."""
+    """Explain the numbers written in a figure that shows the results of these names, or of all if none is given."""
     both = {"published": published, "this run": run}
     sides = {kind: {n: f for n, f in results.items() if not names or n in names} for kind, results in both.items()}
     there = {kind: results for kind, results in sides.items() if any(not frame.empty for frame in results.values())}

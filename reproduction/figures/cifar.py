@@ -1,4 +1,4 @@
-"""The figures of section 5: what a CNN takes images for, with and without the weights of one class.
+"""The figures of section 5: the classes that a CNN takes images for, with and without the weights of one class.
 
 Results are tables of the experiment "cifar10"; confusion matrices are normalised per true class.
 """
@@ -32,7 +32,7 @@ from reproduction.runs.measures import by_layer, confusions, own_and_others, plu
 
 
 def reference(published: Results, run: Results) -> go.Figure:
-    """Figure 17: what images of each class are taken for, unmasked and under the reference mask, in per cent."""
+    """Draw Figure 17: the classes that images are taken for, unmasked and under the reference mask, in per cent."""
     panels = [
         (f"{name}, {kind}", confusions(frame, stage))
         for kind, frame in both("cifar10", published, run)
@@ -47,7 +47,7 @@ def reference(published: Results, run: Results) -> go.Figure:
 
 
 def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
-    """Figures 5 and 18: how the confusions change when the weights of the chosen class are gone, in points."""
+    """Draw Figures 5 and 18: the change of confusions when the weights of the chosen class are gone, in points."""
     choices: list[tuple] = []
     for kind, frame in both("cifar10", published, run):
         before = confusions(frame, stage_with("full", factor))
@@ -62,7 +62,7 @@ def change(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
 
 
 def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
-    """Figure 18 at a glance: the changes of all classes as small maps, of the run where there is one."""
+    """Draw Figure 18 at a glance: the changes of all classes as small maps, of the run where there is one."""
     [*_, (kind, frame)] = both("cifar10", published, run)
     before, names = confusions(frame, stage_with("full", factor)), removed_classes(frame, factor)
     rows = -(-len(names) // 2)
@@ -102,7 +102,7 @@ def taken_for(published: Results, run: Results) -> go.Figure:
 
 
 def drops(published: Results, run: Results) -> go.Figure:
-    """By how much true-positive rates fall: that of the removed class, and of the others on average, at each beta."""
+    """Draw the fall of true-positive rates: that of the removed class, and the others' mean change, at each beta."""
     figure = go.Figure()
     for kind, frame in both("cifar10", published, run):
         for factor, colours in ((1.0, (BLUE, SKY)), (RELEASED, (ORANGE, AMBER))):
@@ -121,7 +121,7 @@ def drops(published: Results, run: Results) -> go.Figure:
 
 
 def removed(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
-    """Figure 16: the part of the reference's weights that goes with a class, by class or by layer, in per cent."""
+    """Draw Figure 16: the part of the reference's weights that goes with a class, by class or layer, in per cent."""
     figure = go.Figure()
     by: list[str] = []
     for kind, frame in both("cifar10", published, run):
@@ -147,14 +147,14 @@ def removed(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
 
 
 def compared(before: np.ndarray, after: np.ndarray) -> go.Figure:
-    """Two confusion matrices [class, taken for] of one network: how the second differs, in points."""
+    """Draw the difference of two confusion matrices [class, taken for] of one network, in points."""
     cells = _cells(after[None], before[None])
     figure = go.Figure(go.Heatmap(**cells, x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis"))
     return _square(figure, coloraxis=_changes())
 
 
 def _cells(after: np.ndarray, before: np.ndarray | None = None, rows: list[int] | None = None) -> dict:
-    """What a heatmap shows of confusions [seeds, class, taken for]: their means, or the changes between two."""
+    """The cells of a heatmap of confusions [seeds, class, taken for]: their means, or the changes between two."""
     values = 100 * (after if before is None else after - before)
     mean = values.mean(0)
     spread = values.std(0, ddof=1) if len(values) > 1 else np.full(mean.shape, np.nan)
@@ -178,7 +178,7 @@ def _said(name: str, other: str, mean: float, spread: float, was: float | None, 
 
 
 def _chosen(choices: list[tuple]) -> dict:
-    """A menu where there is a choice, and what is shown first as the title, which a menu changes along."""
+    """A menu where there is a choice, and the first choice as the title, which the menu then changes."""
     shown = {"text": choices[0][2]["title.text"], "x": 0, "y": 0.98, "yanchor": "top", "font": {"size": 13}}
     return {"updatemenus": [menu(choices)] if len(choices) > 1 else [], "title": shown}
 
@@ -190,5 +190,5 @@ def _changes() -> dict:
 def _square(figure: go.Figure, rows: str = "true class", **layout: object) -> go.Figure:
     figure.update_yaxes(autorange="reversed", title=rows)
     figure.update_xaxes(title={"text": "taken for", "standoff": 5}, tickangle=-40)
-    margin = {"l": 110, "r": 20, "t": 80, "b": 90}  # above the map a menu, above that what it shows
+    margin = {"l": 110, "r": 20, "t": 80, "b": 90}  # above the map a menu, above that the title
     return style(figure, 580, margin=margin, **layout)

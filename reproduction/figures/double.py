@@ -15,12 +15,12 @@ from reproduction.runs.measures import DOUBLE, PAIR_NAMES
 
 
 def accuracy_per_mask(published: Results, run: Results) -> go.Figure:
-    """Figures 3 and 13: accuracy on each pair under every mask and inverted mask, in per cent."""
+    """Draw Figures 3 and 13: accuracy on each pair under every mask and inverted mask, in per cent."""
     return bars.accuracy_panels(published, run, DOUBLE, PAIR_NAMES, PAIR_MASKS)
 
 
 def sharing_per_layer(published: Results, run: Results) -> go.Figure:
-    """Figure 12: the share of each pair's weights that the other uses too, by layer, in per cent."""
+    """Draw Figure 12: the share of each pair's weights that the other uses too, by layer, in per cent."""
     return bars.sharing(published, run, DOUBLE, PAIR_NAMES)
 
 

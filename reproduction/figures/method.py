@@ -25,7 +25,7 @@ def sampler(
     samples: int = 20_000,
     seed: int = 0,
 ) -> go.Figure:
-    """Histogram of Gumbel-sigmoid samples (eq. 1) and the distribution they should follow, with two sliders.
+    """Draw Gumbel-sigmoid samples (eq. 1) as a histogram, and the distribution they should follow, with two sliders.
 
     The sliders work without a kernel and without knowing of each other: one sets which logit's traces are drawn, the
     other makes all temperatures but one fully transparent.
@@ -52,7 +52,7 @@ def sampler(
 
 
 def distribution(x: np.ndarray, logit: float, tau: float) -> np.ndarray:
-    """P(s <= x): s is the sigmoid of (logit + logistic noise) / tau."""
+    """Compute P(s <= x), where s is the sigmoid of (logit + logistic noise) / tau."""
     with np.errstate(divide="ignore"):
         return 1 / (1 + np.exp(-(tau * (np.log(x) - np.log1p(-x)) - logit)))
 
@@ -77,7 +77,7 @@ def _two_sliders(grid: list, logits: Sequence[float], taus: Sequence[float], log
 def tiny_network(history: Sequence[Snapshot]) -> go.Figure:
     """Draw the network of :mod:`reproduction.experiments.two_xors` over time, edges coloured by the masks.
 
-    A line's width is the size of its weight, its colour tells who keeps it, and a slider goes through the training.
+    A line's width is the size of its weight, its colour shows which masks keep it; a slider goes through the training.
     """
     last = history[-1]
     edges, places = edges_and_places(last.weights)

@@ -1,4 +1,4 @@
-"""Names of masks in figures, and the type of what figures are drawn from."""
+"""Names of masks in figures, and the type of the results that figures are drawn from."""
 
 from __future__ import annotations
 

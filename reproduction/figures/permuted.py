@@ -35,7 +35,7 @@ LAYERS = {"input": SKY, "hidden 1": GREEN, "hidden 2": AMBER, "output": WINE, "t
 
 
 def sharing(published: Results, run: Results) -> go.Figure:
-    """Figures 14 and 15: what part of a task's weights was in use before, by layer; a slider chooses the task."""
+    """Draw Figures 14 and 15: the part of a task's weights in use before, by layer; a slider chooses the task."""
     figure = go.Figure()
     shown: list[str] = []
     for variant, name in VARIANTS.items():
@@ -92,7 +92,7 @@ def fullness(published: Results, run: Results) -> go.Figure:
 
 
 def accuracies(published: Results, run: Results) -> go.Figure:
-    """Accuracy of every task (columns) after each (rows), with the task's own mask, of the run where there is one."""
+    """Draw accuracy on every task (columns) after each (rows), with its own mask, of the run where there is one."""
     choices: list[tuple] = []
     for variant in VARIANTS:
         for _, frame in both(variant, published, run)[-1:]:

@@ -12,7 +12,7 @@ from reproduction.experiments.two_xors import Snapshot
 from reproduction.figures.method import Edge, edge_lines, edges_and_places
 
 HEIGHT = 480
-FAINT = 0.1  # opacity of what is removed, or not looked at
+FAINT = 0.1  # opacity of removed weights
 KINDS = {"only A": BLUE, "only B": ORANGE, "A and B": GREEN, "removed": GREY}
 
 
@@ -22,7 +22,7 @@ class Step:
 
     Attributes:
         label: of its button.
-        caption: what it shows, in lines that fit a phone.
+        caption: of the picture, in lines that fit a phone.
         colours: of every edge; grey ones are faint where ``fades``.
         outputs: opacity of A's output and of B's.
     """

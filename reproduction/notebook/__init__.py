@@ -1,1 +1,1 @@
-"""What chapters show beyond figures: tables, views of figures, controls."""
+"""Outputs of chapters beyond figures: tables, views of figures, controls."""

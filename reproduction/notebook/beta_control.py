@@ -1,4 +1,4 @@
-"""Widgets for changing alpha in a running chapter."""
+"""A control for changing beta in a running chapter."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class BetaControl(widgets.VBox):
     """Retrain the masks of a finished add/mul run at another beta, and redraw its figures beside the published ones.
 
     The trained weights are the run's own; only the stages addition and multiplication are made again, with fewer,
-    larger steps: Adam moves an unneeded logit by the learning rate each step, so their product is kept and logits
-    travel as far as in the run. Nothing is stored. Training goes on beside the kernel's other work, which is why Stop
+    larger steps. Adam moves an unneeded logit by the learning rate each step; steps times rate is kept, so logits
+    go as far as in the run. Nothing is stored. Training goes on beside the kernel's other work, which is why Stop
     ends it and interrupting the kernel does not.
 
     Args:
@@ -66,7 +66,7 @@ class BetaControl(widgets.VBox):
         super().__init__([row, self.bar, self.said, self.figures])
 
     def retrain(self) -> None:
-        """Begin to train both masks at the chosen beta; when that is done, show what they keep and do."""
+        """Begin to train both masks at the chosen beta; then show what they share and how the network answers."""
         if self.training and self.training.is_alive():
             return
         self.button.disabled, self.stop_button.disabled = True, False

@@ -1,4 +1,4 @@
-"""Images that a network takes for something else when weights are removed, and a control to remove those of classes."""
+"""Images that a network takes for something else when weights are removed, and a control that removes weights."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Gallery:
 
     Args:
         data: the images.
-        before: what each was taken for, int64 [M].
-        after: class -> what each is taken for without that class's weights, int64 [M].
+        before: the class that each was taken for, int64 [M].
+        after: removed class -> the class that each is taken for without its weights, int64 [M].
         most: images of each class.
     """
 
@@ -36,7 +36,7 @@ class Gallery:
         self.data, self.before, self.after, self.most = data, before, after, most
 
     def lost(self, name: str) -> list[int]:
-        """List the images of a class that it lost with its weights, by index."""
+        """List, by index, the images of a class that are recognised with its weights, but not without them."""
         label = CLASSES.index(name)
         lost = (self.data.labels == label) & (self.before == label) & (self.after[name] != label)
         return lost.nonzero().flatten().tolist()
@@ -61,7 +61,7 @@ class Gallery:
 
 
 class RemoveControl(widgets.VBox):
-    """Choose classes, remove the weights that serve them alone, all at once and without training.
+    """A control that removes the weights that serve chosen classes alone, all at once and without training.
 
     Args:
         model: the trained network.
@@ -102,7 +102,7 @@ class RemoveControl(widgets.VBox):
 def without(masks: Mapping[str, Masks], names: Sequence[str]) -> Masks:
     """Take from the reference's mask the weights that serve any of these classes alone.
 
-    Served by a class alone is what "full" keeps and the class's own mask, learned without it, removes.
+    A weight serves a class alone if "full" keeps it and the class's mask, learned without the class, does not.
     """
     rest = masks["full"]
     for name in names:

@@ -1,4 +1,4 @@
-"""Tables for chapters, as Markdown: what masks do beside chance, and what samplers find."""
+"""Tables for chapters, as Markdown: effects of masks beside chance, and the masks of each sampler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def published_controls(experiment: str) -> pd.DataFrame:
 
 
 def controls_of_operations(rows: pd.DataFrame) -> Markdown:
-    """Addition and multiplication: measured, with random and with the largest weights, over seeds."""
+    """Tabulate addition and multiplication: measured, with random and with the largest weights, over seeds."""
     lines = ["| | these weights | as many at random | the largest | p |", "|---|---:|---:|---:|---:|"]
     for what, text in WHAT.items():
         for task, name in TASKS.items():
@@ -48,7 +48,7 @@ def controls_of_operations(rows: pd.DataFrame) -> Markdown:
 
 
 def controls_of_classes(rows: pd.DataFrame) -> Markdown:
-    """CIFAR-10: true-positive rates without a class's weights, and without as many of the reference's at random."""
+    """Tabulate true-positive rates without a class's weights, and without as many of the reference's at random."""
     lines = ["| class | without its weights | without as many at random | p |", "|---|---:|---:|---:|"]
     for name, chosen in rows.groupby("task", sort=False):
         lines.append(f"| {name} | {_mean(chosen['observed'])} | {_mean(chosen['chance'])} | {_p(chosen['p'])} |")
@@ -60,7 +60,7 @@ def _mean(values: pd.Series) -> str:
 
 
 def _p(values: pd.Series) -> str:
-    """The largest over seeds, which is what can be said of all of them."""
+    """The largest p over seeds, a bound for all of them."""
     return f"{values.max():.2g}"
 
 
@@ -88,7 +88,7 @@ def samplers(results: pd.DataFrame, milliseconds: Mapping[str, float] | None = N
 
 
 def _agreement(results: pd.DataFrame, stage: str) -> str:
-    """Of two trainings with other noise, by seed; nothing where there was one."""
+    """The agreement of two trainings with other noise, over seeds; "trained once" where there was one."""
     chosen = results[results["stage"] == stage]
     found, chance = (chosen[chosen["metric"] == metric]["value"] for metric in ("iou", "iou by chance"))
     return f"{number(found)} ({100 * chance.mean():.1f}%)" if len(found) else "trained once"

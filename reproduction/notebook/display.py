@@ -25,8 +25,8 @@ def show(figure: go.Figure, name: str, title: str, caption: str) -> None:
 
     Args:
         name: how links and downloaded files call it, in lower case; unique in its chapter.
-        title: what it shows, in a few words; also read out to those who cannot see it.
-        caption: what to look at, and what its error bars are.
+        title: its subject, in a few words; also read out to those who cannot see it.
+        caption: where to look, and the meaning of its error bars.
 
     Raises:
         ValueError: the name cannot stand in an address.
@@ -68,7 +68,7 @@ def _figure(figure: go.Figure, name: str, title: str) -> dict[str, Any]:
 
 
 def _caption(name: str, title: str, caption: str) -> dict[str, str]:
-    """An output of its own, since JupyterLab shows none of the page's HTML around a figure.
+    """The caption, an output of its own, since JupyterLab shows none of the page's HTML around a figure.
 
     The link and the button are for pages, whose style sheet shows them.
     """
@@ -92,7 +92,7 @@ def _bundle(figure: dict[str, Any], id: str) -> dict[str, Any]:
     return {"application/vnd.plotly.v1+json": json.loads(content), "text/html": f"{place}<script>{script}</script>"}
 
 
-# At once where plotly.js is there, else by plotly-draw.js; scripts of the page wait for the event.
+# Draws at once where plotly.js is loaded, else plotly-draw.js does it later; scripts wait for the event.
 _DRAW = """{
 const draw = async () => {
   const config = { responsive: true, displaylogo: false };

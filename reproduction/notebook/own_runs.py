@@ -1,6 +1,6 @@
 """A chapter's own runs, beside the published results: made, loaded, or, where one is missing, told why in a sentence.
 
-The environment variable ``MODULES_TRAIN`` says what is made of runs that are not in the store: "missing" (the default)
+The environment variable ``MODULES_TRAIN`` says which missing runs are made: "missing" (the default)
 makes them, "untried" only those that did not fail when they were last tried, "never" none.
 """
 

@@ -1,4 +1,4 @@
-"""What the networks of several masks answer to a SCAN command, side by side."""
+"""The answers of several masks' networks to a SCAN command, side by side."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ AFTER = 'style="opacity: 0.55"'
 TOP = 'style="text-align: left; vertical-align: top; padding-right: 0.8em"'
 NO_ANSWER = "(the end)"
 NAMES = dict(enumerate(map(token_name, TOKENS)))
-BEYOND = 6  # actions that are shown after as many as were asked for: some networks never end
+BEYOND = 6  # actions that are shown beyond the number asked for: some networks never end
 
 
 class Translator:
-    """A network, and what is left of it under each of several masks.
+    """A network, and its subnetwork under each of several masks.
 
     Args:
         model: the trained network.
@@ -51,7 +51,7 @@ class Translator:
         """List the commands that a network gets wrong, those of fewest words first.
 
         Returns:
-            the command; the first wrong token: the one asked for, and the one written; whether network `kept` is right.
+            rows: ``command``; ``asked``, ``written``: its first wrong token; ``kept``: whether network `kept` is right.
         """
         commands = sorted(commands, key=lambda command: (len(command.split()), command))
         data = Scan.of(commands, device())
@@ -120,7 +120,7 @@ class Translation:
         return f"<tr>{_cell(html.escape(name))}<td {TOP}>{sign}</td>{_cell(text)}</tr>"
 
     def _shown(self, answer: list[str], wrong: int | None) -> list[str]:
-        """Short names; where an answer ends too early, its end is what is wrong; where far too late, it is cut."""
+        """An answer in short names; one that ends too early shows its end, the mistake, and one far too long is cut."""
         most = len(self.right) + BEYOND
         shown = [_short(action) for action in answer[:most]]
         if len(answer) > most:
@@ -149,7 +149,7 @@ class Translations:
 
 
 class CommandControl(widgets.VBox):
-    """A field for a command, and what every network makes of it.
+    """A field for a command, and the answers of all networks to it.
 
     Args:
         translator: the networks.

@@ -1,4 +1,4 @@
-"""What chapters need beyond the library and its figures: prose with numbers, and tables."""
+"""Prose with numbers, and tables, for chapters."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def _statements(verdict: Verdict) -> str:
 
 
 def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
-    """Show verdicts on claims, by number, from published runs of the paper's sizes and steps; of those that were run.
+    """Show verdicts on the numbered claims that have published runs of the paper's sizes and steps.
 
-    A sentence before the table names the choices in which these runs differ from what the scale now is.
+    A sentence before the table names the choices in which these runs differ from the scale's present preset.
     """
     judged = [verdict for verdict in verdicts("paper", *claims) if verdict.statements]
     if not judged:
@@ -88,12 +88,12 @@ def _earlier(experiment: str) -> dict[str, Any]:
 
 
 def paper_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Name -> published results at the paper's sizes and steps, of those experiments that were run there."""
+    """Read published results at the paper's sizes and steps, by name, of those experiments that have any."""
     return published_results(experiments, "paper")
 
 
 def published_results(experiments: Mapping[str, str], scale: str) -> dict[str, pd.DataFrame]:
-    """Name -> published results at a scale, of those experiments that have any."""
+    """Read published results at a scale, by name, of those experiments that have any."""
     results = {name: published(published_preset(experiment, scale)) for name, experiment in experiments.items()}
     return {name: frame for name, frame in results.items() if not frame.empty}
 
@@ -139,7 +139,7 @@ def agreement_table() -> Markdown:
 
 
 def bench_table() -> Markdown:
-    """Times of a step of mask training, from ``results/bench.json``."""
+    """Tabulate the times of a step of mask training, from ``results/bench.json``."""
     bench = _measured("bench.json")
     heads = ("network", "products", "plain [ms]", "ours [ms]", "ratio", "unmasked [ms]", "floor [ms]", "peak [MB]")
     lines = [f"| {' | '.join(heads)} |", "|---|---" + "|---:" * (len(heads) - 2) + "|"]

@@ -1,1 +1,1 @@
-"""What the landing page and the page on reproducibility show: tables made from verdicts, from runs and from files."""
+"""Tables of the landing page and the page on reproducibility, made from verdicts, from runs and from files."""

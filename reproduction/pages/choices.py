@@ -1,4 +1,4 @@
-"""The choices that the paper leaves open, and what each changes: + and × in its smallest network (Figure 9)."""
+"""The choices that the paper leaves open, and their effects: + and × in its smallest network (Figure 9)."""
 
 from __future__ import annotations
 

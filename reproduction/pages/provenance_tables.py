@@ -14,7 +14,7 @@ from reproduction.runs.published import results_folder
 from reproduction.runs.store import Run, stored
 from reproduction.runs.tables import settings
 
-# What provenance.json calls it -> what a reader does. A thread a run; runs are made beside one another.
+# Key in provenance.json -> its name for readers. Every run has one thread; several runs are made at once.
 ENVIRONMENT = {
     "library": "modules_lib",
     "python": "Python",
@@ -73,7 +73,7 @@ def all_runs() -> Markdown:
 
 
 def _settings(run: Run) -> str:
-    """The scale's name, or that of the laptop scale as it is published, which a chapter has no time for."""
+    """The scale, "laptop, as published" for runs that a chapter has no time for, and settings that differ."""
     config = read_config(run.config())
     if config == published_preset(run.experiment):
         return "laptop, as published" if config != EXPERIMENTS[run.experiment].presets["laptop"] else "laptop"

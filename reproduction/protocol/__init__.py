@@ -1,1 +1,1 @@
-"""What all experiments of the paper have in common: scales, names of stages, and the config of a run."""
+"""The common ground of the paper's experiments: scales, names of stages, and the config of a run."""

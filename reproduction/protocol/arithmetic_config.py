@@ -1,4 +1,4 @@
-"""What the configs of the arithmetic experiments have in common: an FNN or an LSTM over one-hot digits."""
+"""The common part of the arithmetic experiments' configs: an FNN or an LSTM over one-hot digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every experiment's config has: settings of training, what a run is asked for, and an identity."""
+"""The base of every experiment's config: settings of training, the parts of a run, and an identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modules_lib.masking.masks import Masks
 from modules_lib.support.checks import check_count, check_number, check_slices
 from modules_lib.training.progress import Progress, Rows
 
-IMAGES = {"official": "official images", "generated": "generated images"}  # a setting's values -> what prose says
+IMAGES = {"official": "official images", "generated": "generated images"}  # a setting's values -> their names in prose
 
 
 def choice(default: Any, before: Any) -> Any:
@@ -25,7 +25,7 @@ def choice(default: Any, before: Any) -> Any:
 
     Args:
         default: the released code's choice.
-        before: what was chosen before the field was there; runs with this value keep their identity.
+        before: the value from before the field was there; runs with it keep their identity.
     """
     return dataclasses.field(default=default, metadata={"before": before})
 
@@ -92,7 +92,7 @@ class Config(ABC):
 
     @abstractmethod
     def layers(self) -> dict[str, str]:
-        """Masked parameter's name -> what a figure calls it, from input to output."""
+        """Map the name of each masked parameter to its name in figures, from input to output."""
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class Config(ABC):
         """
 
     def asked(self, network: nn.Module) -> Rows:
-        """Measure a network on every task: rows of ``task``, ``metric`` and ``value``. None where it is not said."""
+        """Measure a network on every task: rows of ``task``, ``metric`` and ``value``; none by default."""
         return []
 
     @abstractmethod
@@ -163,7 +163,7 @@ class Config(ABC):
 
     @classmethod
     def before(cls) -> dict[str, Any]:
-        """Settings that stored runs may lack, with the values that these runs were made with."""
+        """List the settings that stored runs may lack, with the values that these runs were made with."""
         return {f.name: f.metadata["before"] for f in dataclasses.fields(cls) if "before" in f.metadata}
 
     def to_json(self) -> str:
@@ -172,7 +172,7 @@ class Config(ABC):
     def hash(self) -> str:
         """Compute a run's identity: ten hexadecimal digits of the experiment and every setting that is not usual.
 
-        Usual is the default, or what was done before there was such a setting: so old runs keep theirs.
+        A setting's usual value is its default, or that of runs from before the setting: these keep their hash.
         """
         usual = {f.name: f.metadata.get("before", f.default) for f in dataclasses.fields(self)}
         changed = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}

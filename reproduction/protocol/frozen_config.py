@@ -1,4 +1,4 @@
-"""The config of an experiment whose masks are learned over frozen weights: two training loops, and what they record."""
+"""The config of an experiment whose masks are learned over frozen weights: two training loops and their records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from reproduction.protocol.trained_masks import histogram, sampled
 
 
 class Data(Protocol):
-    """What batches are drawn from; the same stream gives the same batch."""
+    """A source of batches; the same stream gives the same batch."""
 
     def batch(self, size: int, *stream: int | str) -> tuple[Any, Any]: ...
 
@@ -39,8 +39,8 @@ class FrozenConfig(Config):
         weight_precision: of the products in weight training: "float32", "bfloat16", or "auto" for what the machine does
             best.
         mask_steps: steps of Adam on the mask logits, in each stage.
-        clipped: the gradient of that norm in mask training: of "everything", as in the paper's code, or of the "logits"
-            alone (see ``modules_lib.training.clipping``).
+        clipped: the gradient whose norm is clipped in mask training: of "everything", as in the paper's code, or of the
+            "logits" alone (see ``modules_lib.training.clipping``).
         start: every mask logit's first value.
         precision: of the products in mask training: "float32", "bfloat16", or "auto" for what the machine does best.
         sampler: of masks: "gumbel-sigmoid" (the paper's), "hard-concrete" or "straight-through".

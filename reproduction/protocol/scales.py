@@ -1,4 +1,4 @@
-"""The three sizes of every experiment: smoke shows that it runs, laptop what it shows, paper is the paper's."""
+"""The three sizes of every experiment: smoke to see that it runs, laptop for its effects, paper as in the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of trained mask probabilities before they are thresholded (section 2 and Figure 6)."""
+"""Measurements of trained mask probabilities before they are thresholded (section 2 and Figure 6)."""
 
 from __future__ import annotations
 

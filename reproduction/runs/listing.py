@@ -1,4 +1,4 @@
-"""The experiments as a newcomer wants to see them: what each shows, how long it is, and how long it takes."""
+"""The experiments for a newcomer: the question of each, its number of steps, and its time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Time:
 
     Attributes:
         seconds: on one core, mean over the published seeds.
-        scaled: published runs have more stages, and this is their time by the proportion of steps.
+        scaled: whether published runs have other settings; their time is then scaled by the number of steps.
         seeds: how many.
     """
 
@@ -31,7 +31,7 @@ class Time:
 
 
 def run_time(experiment: str, scale: str = "laptop") -> Time | None:
-    """Measure how long the run of an experiment takes that a chapter makes; None where none is published."""
+    """Estimate the time of the run that a chapter makes, from published runs; None where there are none."""
     own, made = preset(experiment, scale), published_preset(experiment, scale)
     seconds = [run.provenance()["seconds"] for run in runs_of(made)]
     if not seconds:

@@ -47,9 +47,9 @@ class Job:
         return bool(self.failed) or "all" in self.made
 
     def turn(self) -> tuple[bool, bool, int]:
-        """Runs that are begun come first, then those with most left, so that the last to finish is not alone.
+        """Rank the job: begun runs come first, then those with most left, so that the last to finish is not alone.
 
-        Those that must have the machine to themselves come last.
+        Runs that must have the machine to themselves come last.
         """
         return self.alone, self.lock is None, sum(self.steps.values()) - self.config.work()
 
@@ -124,8 +124,8 @@ class Job:
 class Training:
     """Worker processes, and the parts of runs that they make now.
 
-    A process that is killed takes all others with it. What they made is then begun again from its checkpoints, each run
-    alone; one that ends its process again has failed.
+    A process that is killed takes all others with it. Their runs then go on from their checkpoints, each run alone;
+    one whose process ends again has failed.
     """
 
     def __init__(self, jobs: list[Job], at_once: int):
@@ -135,7 +135,7 @@ class Training:
         self.running: dict[Future[None], tuple[Job, str]] = {}
 
     def _open_pool(self) -> None:
-        """With an event and a queue of its own: a process that is killed may hold those that it was given for ever."""
+        """Open a pool with an event and a queue of its own: a killed process may hold the old ones for ever."""
         self.stop, self.reports = self.context.Event(), self.context.Queue()
         given = (self.stop, self.reports)
         self.pool = ProcessPoolExecutor(self.at_once, self.context, begin_worker, given)

@@ -19,12 +19,12 @@ from reproduction.runs.make import finish, keep
 
 SECONDS_BETWEEN_REPORTS = 0.25
 
-_worker: dict[str, Any] = {}  # what a worker process has from its parent
+_worker: dict[str, Any] = {}  # the event and the queue that a worker process has from its parent, and its progress
 
 
 def begin_worker(stop: Any, reports: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then sets `stop`
-    signal.signal(signal.SIGTERM, _end_worker)  # as a cluster ends what has had its time
+    signal.signal(signal.SIGTERM, _end_worker)  # as a cluster ends a job whose time is over
     torch.set_num_threads(1)
     keep_freed_memory()
     _worker.update(stop=stop, reports=reports, progress=None)
@@ -73,6 +73,6 @@ def work(config: Config, seed: int, part: str) -> None:
                 made[stage], _ = config.find_masks(model, seed, stage, progress, made)
     except KeyboardInterrupt:
         if not _worker["stop"].is_set():
-            os._exit(1)  # not the parent's wish: it is to hear of it, if it is still there
+            os._exit(1)  # the parent did not ask for this, and must learn of it if it is still there
     finally:
         _worker["progress"] = None
