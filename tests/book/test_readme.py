@@ -28,6 +28,7 @@ RECIPES = {
     "make lab": "-m jupyterlab --allow-root book/index.ipynb" if os.getuid() == 0 else "-m jupyterlab book/index.ipynb",
     "make serve": "-m tools.serve",
     "make serve SCALE=smoke": "-m tools.serve --scale smoke",
+    "make evidence": "-m tools.evidence --make 2",
     "make bench": "-m benchmarks.bench",
     "make test-cluster": "-m tests.book.cluster",
 }
