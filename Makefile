@@ -65,7 +65,7 @@ quick: $(INSTALLED)
 	$(BIN)/python -m pytest tests/library -n 4 --dist loadfile -q
 
 evidence: $(INSTALLED)
-	@nice -n 19 $(BIN)/python -m tools.evidence --make $(JOBS)
+	@$(BIN)/python -m tools.evidence --make $(JOBS)
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.bench $(if $(JSON),--json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,7 @@ def make(jobs: int) -> int:
     """
     if commit()["dirty"]:
         raise BookError("modules_lib or reproduction has changes that no commit has: commit them before runs are made")
+    os.nice(19)  # whoever works on this machine comes first
     words = ["evidence", "--configfile", QUEUE.name, "--cores", str(jobs), "--quiet", "rules"]
     return finished([sys.executable, "-m", "snakemake", *words])
 
