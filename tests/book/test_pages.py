@@ -171,8 +171,8 @@ def test_a_link_to_a_figure_of_another_view_shows_it(visit):
     assert not page.locator("#fig-kept-paper").is_visible()
     page.evaluate("location.hash = 'fig-kept-paper'")
     page.locator("#fig-kept-paper").wait_for(state="visible", timeout=5000)
-    page.wait_for_timeout(300)
-    assert 0 <= page.locator("#fig-kept-paper").bounding_box()["y"] < 400
+    top = "document.querySelector('#fig-kept-paper').getBoundingClientRect().y"
+    page.wait_for_function(f"0 <= {top} && {top} < 400", timeout=10_000)
 
 
 def test_the_steps_of_the_method_add_up(visit):

@@ -62,7 +62,7 @@ def test_stop_ends_a_training_and_leaves_the_control_as_it_was(control):
     control.button.click()
     assert control.button.disabled and not control.stop_button.disabled
     control.stop_button.click()
-    control.training.join(timeout=60)
+    control.training.join(timeout=300)  # a sampler that is being compiled is waited for
     assert not control.training.is_alive() and "Stopped" in control.said.value
     assert control.results is results and control.figures.outputs is shown
     assert not control.button.disabled and control.stop_button.disabled
