@@ -41,17 +41,23 @@ def controls(config: Config, seed: int, draws: int) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.controls", description=__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS, help="random masks for each number (%(default)s)")
+    parser.add_argument(
+        "--experiments", nargs="+", choices=CONTROLLED, default=CONTROLLED, help="others keep their rows"
+    )
     parser.add_argument("--processes", type=int, default=2, help="runs at once (%(default)s)")
     args = parser.parse_args()
-    configs = {name: published_preset(name) for name in CONTROLLED}
+    configs = {name: published_preset(name) for name in args.experiments}
     jobs = [
         (config, seed, args.draws) for config in configs.values() for seed in sorted(set(published(config)["seed"]))
     ]
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         rows = [row for part in pool.starmap(controls, jobs, chunksize=1) for row in part]
-    about = {**commit(), **provenance_of_machine(), "threads": 1, "draws": args.draws}
     path = results_folder() / "controls.json"
-    path.write_text(json.dumps({"provenance": about, "rows": rows}, indent=1) + "\n", encoding="utf8")
+    before = json.loads(path.read_text(encoding="utf8"))
+    about = {**commit(), **provenance_of_machine(), "threads": 1, "draws": args.draws}
+    provenance = before["provenance"] | dict.fromkeys(configs, about)
+    every = [row for row in before["rows"] if row["experiment"] not in configs] + rows
+    path.write_text(json.dumps({"provenance": provenance, "rows": every}, indent=1) + "\n", encoding="utf8")
     table = pd.DataFrame(rows).groupby(["experiment", "what", "task"])[["observed", "chance", "p"]].mean()
     print(f"{table.to_string()}\n\nwritten to {path}")
 

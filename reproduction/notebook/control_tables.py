@@ -28,7 +28,7 @@ def published_controls(experiment: str) -> pd.DataFrame:
     """Read the controls of an experiment's published runs (``benchmarks.controls``); ``attrs`` has the draws."""
     about = json.loads((results_folder() / "controls.json").read_text(encoding="utf8"))
     rows = pd.DataFrame(about["rows"])
-    rows.attrs["draws"] = about["provenance"]["draws"]
+    rows.attrs["draws"] = about["provenance"][experiment]["draws"]
     return rows[rows["experiment"] == experiment]
 
 
