@@ -9,111 +9,34 @@ the rows with K = 1 the plain step is that of a hard-concrete mask, with which o
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import multiprocessing
 import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.cases import BATCH, CASES, Case, batch_of, given
+from benchmarks.floor import floor
 from benchmarks.ordinary import ordinary_step, timed
-from benchmarks.plain import (
-    CellEncoderDecoder,
-    CellLSTM,
-    HardConcreteModel,
-    PlainMaskedModel,
-    hard_concrete_step,
-    plain_step,
-)
-from modules_lib.datasets import arithmetic
-from modules_lib.datasets.scan import ACTIONS, END, LONGEST_COMMAND, WORDS, Scan, commands
+from benchmarks.plain import HardConcreteModel, PlainMaskedModel, hard_concrete_step, plain_step
 from modules_lib.masking.masked_model import MaskedModel
-from modules_lib.models.encoder_decoder import EncoderDecoder
-from modules_lib.models.paper_networks import CNN, FNN, RepeatLSTM
 from modules_lib.support.device import device
 from modules_lib.support.precision import product_type
 from modules_lib.training.loops import mask_steps
 from reproduction.runs.provenance import provenance_of_machine
 from reproduction.runs.published import results_folder
 
+PRECISIONS = ("float32", "bfloat16")
 KINDS = ("plain", "fast", "unmasked")
-BATCH, ALPHA = 128, 1e-4 / 128
+ALPHA = 1e-4 / BATCH
 TITLES = ("model", "precision", "plain", "fast", "ratio", "unmasked", "x", "floor", "x", "peak")
 RESULT = Path(__file__).resolve().parent / "latest.json"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model to time: how to make it, what it sees, and how to make the plain one where that differs.
-
-    Attributes:
-        data: "numbers", "images" or "commands"; of commands, a step with teacher forcing and one without make two.
-        samples: K; with one mask sample the plain step is the hard-concrete one.
-    """
-
-    name: str
-    model: Callable[[], nn.Module]
-    data: str = "numbers"
-    plain: Callable[[], nn.Module] | None = None
-    samples: int = 4
-
-    @property
-    def steps(self) -> int:
-        return 2 if self.data == "commands" else 1
-
-
-CASES = [
-    Case("FNN 4 x 2000", lambda: FNN(42, [2000] * 4, 20)),
-    Case("FNN 4 x 800", lambda: FNN(42, [800] * 4, 20)),
-    Case("FNN 400-400-200", lambda: FNN(42, [400, 400, 200], 20)),
-    Case("LSTM 2 x 256, 3 steps", lambda: RepeatLSTM(42, 256, 20), plain=lambda: CellLSTM(42, 256, 20)),
-    Case("Table 1 CNN", CNN, data="images"),
-    Case(
-        "SCAN encoder-decoder",
-        lambda: EncoderDecoder(len(WORDS), len(ACTIONS) + 1, END),
-        data="commands",
-        plain=lambda: CellEncoderDecoder(len(WORDS), len(ACTIONS) + 1, END),
-    ),
-    Case("FNN 4 x 2000, K = 1", lambda: FNN(42, [2000] * 4, 20), samples=1),
-    Case("FNN 4 x 800, K = 1", lambda: FNN(42, [800] * 4, 20), samples=1),
-]
-
-
-def batch_of(case: Case) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
-    """Inputs, targets and loss. Commands are int64 [256, words + answer], of real lengths; see :func:`pieces`."""
-    if case.data == "images":
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randn(BATCH, 3, 32, 32, generator=generator)
-        labels = torch.randint(0, 10, (BATCH,), generator=generator)
-        return images.to(device()), labels.to(device()), F.cross_entropy
-    if case.data == "commands":
-        (words, answers, _), _ = Scan.of(commands(), device()).batch(2 * BATCH, "bench")
-        return torch.cat([words, answers], 1), answers, sequence_loss
-    data = arithmetic.Arithmetic.of("add", "mul", device=device())
-    return *data.batch(BATCH, "bench"), arithmetic.loss
-
-
-def sequence_loss(scores: Tensor, answers: Tensor) -> Tensor:
-    """Cross-entropy summed over time; scores [batch, T, tokens], or of the answers' tokens only."""
-    there = answers >= 0
-    scores = scores[there] if scores.dim() == 3 else scores
-    return F.cross_entropy(scores, answers[there], reduction="sum") / len(answers)
-
-
-def given(case: Case, inputs: Tensor, step: int) -> Any:
-    """What the library's model is given in a step; every second time without teacher forcing."""
-    if case.data != "commands":
-        return inputs
-    return inputs[:, :LONGEST_COMMAND], inputs[:, LONGEST_COMMAND:], step % 2 == 0
 
 
 def stepper(kind: str, case: Case, precision: str) -> Callable[[], object]:
@@ -199,54 +122,6 @@ def measure(number: int, precision: str, rounds: int, seconds: float) -> dict[st
     return {f"{kind}_ms": statistics.median(values) for kind, values in times.items()} | {"peak_mb": used}
 
 
-@functools.cache
-def machine_rates(precision: str) -> tuple[float, float]:
-    """Bytes a second of a copy, and operations a second of a product, as measured here."""
-    block = torch.zeros(2**26, device=device())
-    other = torch.empty_like(block)
-    copy = min(timed(lambda: other.copy_(block)) for _ in range(15)) / 1e3
-    square = torch.randn(2048, 2048, device=device(), dtype=getattr(torch, precision))
-    product = min(timed(lambda: square @ square) for _ in range(15)) / 1e3
-    return 2 * block.numel() * 4 / copy, 2 * 2048**3 / product
-
-
-def floor(case: Case, precision: str) -> float:
-    """Milliseconds that bytes and operations of a fast step take at least.
-
-    A weight and its logit are read in the forward and in the backward pass, the gradient is written; the update reads
-    gradient, logit and both moments and writes the last three. Masked weights and their K gradients need not leave the
-    cache, and drawing the masks is not counted. Operations: three products a pass.
-    """
-    masked = MaskedModel(case.model(), case.samples)
-    width = 2 if precision == "bfloat16" else 4
-    bytes_each = 2 * (4 + width) + 4 + 4 * 4 + 3 * 4
-    bandwidth, rate = machine_rates(precision)
-    return 1e3 * (masked.logits.numel() * bytes_each / bandwidth + operations(case) / rate)
-
-
-def operations(case: Case) -> float:
-    """Operations of one training step over the whole batch, as PyTorch counts them; of commands, without padding."""
-    inputs, targets, loss = batch_of(case)
-    if case.data != "commands":
-        return counted(case, inputs, targets, loss)
-    first = torch.zeros(1, 1, dtype=torch.long, device=device())
-    both = counted(case, first.expand(1, 2), first, loss, longest=(1, 1))
-    word = counted(case, first.expand(1, 3), first, loss, longest=(2, 1)) - both
-    words, tokens = (int((part >= 0).sum()) for part in (inputs[:, :LONGEST_COMMAND], targets))
-    return word * words + (both - word) * tokens
-
-
-def counted(case: Case, inputs: Tensor, targets: Tensor, loss: Callable, **settings: Any) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = (case.plain or case.model)().to(device())
-    for name, value in settings.items():
-        setattr(model, name, value)
-    with FlopCounterMode(display=False) as counter:
-        loss(model(inputs), targets).backward()
-    return counter.get_total_flops()
-
-
 def bench(number: int, precision: str, rounds: int, seconds: float) -> dict[str, object]:
     times = measure(number, precision, rounds, seconds)
     row: dict[str, object] = {"model": CASES[number].name, "precision": precision}
@@ -264,17 +139,19 @@ def main() -> None:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="write results/bench.json, which the book shows; with --only, its rows alone",
+        help="write results/bench.json, which the book shows; with --only or --precisions, its rows alone",
     )
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="all by default")
     parser.add_argument("--only", default="", help="models whose name contains this")
     args = parser.parse_args()
     target, machine = results_folder() / "bench.json" if args.publish else RESULT, provenance_of_machine()
-    stay = published_on(machine, target) if args.publish and args.only else []
+    part = args.only or args.precisions != PRECISIONS
+    stay = published_on(machine, target) if args.publish and part else []
     rows = []
     if not args.json:
         print("".join(f"{title:>9}" if i > 1 else f"{title:<24}" for i, title in enumerate(TITLES)))
     for number, case in enumerate(CASES):
-        for precision in ("float32", "bfloat16"):
+        for precision in args.precisions:
             if args.only not in case.name:
                 continue
             rows.append(bench(number, precision, args.rounds, args.seconds))
