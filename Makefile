@@ -24,7 +24,7 @@ help:
 	@echo "make lab         open the chapters in JupyterLab"
 	@echo "make serve       the rendered book with a Live button: change and run the code of a page in your browser"
 	@echo "make test        formatting, types, and all tests"
-	@echo "make quick       the tests of the library alone"
+	@echo "make quick       the tests of the library alone, without the slow ones: under a minute"
 	@echo "make test-cluster  the grid of runs on a real Slurm of two nodes, here (root; Debian's slurm-wlm and munge)"
 	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
 	@echo "make evidence    make and publish the runs of evidence.yaml at the paper's sizes, JOBS=2 at once: days"
@@ -62,7 +62,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest tests/book tests/reproduction tests/library tests/test_*.py -n 4 --dist loadfile --no-loadscope-reorder
 
 quick: $(INSTALLED)
-	$(BIN)/python -m pytest tests/library -n 4 --dist loadfile -q
+	$(BIN)/python -m pytest tests/library -n 4 --dist loadfile -q -m "not slow"
 
 evidence: $(INSTALLED)
 	@$(BIN)/python -m tools.evidence --make $(JOBS)

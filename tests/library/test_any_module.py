@@ -48,6 +48,7 @@ class Views(nn.Module):
         return x.flatten(1) @ self.kernel.view(4, -1).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Scaled, Unused])
 def test_parameters_of_every_shape_are_masked_until_the_end(kind):
     torch.manual_seed(0)

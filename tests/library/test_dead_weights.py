@@ -80,6 +80,7 @@ def test_a_step_without_the_dead_is_the_step_with_them(bias, masked_biases, samp
     assert all((p[~masks[name]] < 0.5).all() for name, p in masked.probabilities().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_compiled_it_is_the_same(precision):
     x, both = torch.randn(8, 6, generator=torch.Generator().manual_seed(3)), []

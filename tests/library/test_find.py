@@ -114,6 +114,7 @@ def test_a_generator_that_ends_is_named(model):
         find_masks(model, {"first": once}, loss, alpha=1e-3, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_alpha_is_chosen_by_the_rule_when_a_tolerance_is_given(model):
     x = inputs(seed=999)
 

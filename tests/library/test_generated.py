@@ -17,6 +17,7 @@ def accuracy(model, data):
         return float((model(data.normalised(slice(None))).argmax(1) == data.labels).float().mean())
 
 
+@pytest.mark.slow
 def test_a_small_cnn_tells_the_classes_apart():
     data = generated()
     torch.manual_seed(0)

@@ -104,6 +104,7 @@ def test_layers_of_torch(name):
     assert_everything_kept_is_the_model(model(), torch.randn(shape), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_torchvision(name):
     models = pytest.importorskip("torchvision").models
@@ -124,6 +125,7 @@ def bert(transformers):
     return transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=50, **sizes)), heads(3), 2 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [gpt2, bert])
 def test_models_of_transformers_over_weights_and_heads(kind):
     transformers = pytest.importorskip("transformers")

@@ -60,7 +60,7 @@ def networks():
     }
 
 
-@pytest.fixture(params=list(networks()))
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n == "resnet" else n for n in networks()])
 def network(request):
     torch.manual_seed(0)
     return networks()[request.param]

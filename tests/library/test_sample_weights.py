@@ -206,6 +206,7 @@ def test_without_a_compiler_the_numbers_are_the_same(monkeypatch):
     fused.fused.cache_clear()
 
 
+@pytest.mark.slow
 def test_compiled_sampler_gives_the_same_numbers():
     torch.manual_seed(0)
     start, weights = torch.randn(5000) * 4, torch.randn(5000)

@@ -27,7 +27,7 @@ def plain(name, logits, u):
     return (logits > 0).double() + soft - soft.detach()
 
 
-@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("fuse", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_values_and_gradients_are_those_of_the_formula(name, fuse):
     generator = torch.Generator().manual_seed(0)

@@ -109,6 +109,7 @@ def test_a_folder_that_cannot_be_used_is_named_before_anything_is_trained(tmp_pa
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_tasks_in_processes_find_the_same_masks(tmp_path):
     expected = find_masks(network(), TASKS, F.mse_loss, **SETTINGS)
     found = find_masks(network(), TASKS, F.mse_loss, **SETTINGS, jobs=2, store=tmp_path / "store")
