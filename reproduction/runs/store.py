@@ -4,7 +4,7 @@
 
 - ``config.json``        the settings that decide the result
 - ``provenance.json``    library version, commit, torch, device, start, wall time
-- ``metrics.jsonl``      tidy measurements, one a line
+- ``metrics.jsonl``      measurements, one or a series a line (:mod:`reproduction.runs.compact`)
 - ``weights.safetensors``, ``masks/<stage>.safetensors``
 - ``checksums.json``     whose files these are, and the SHA-256 of each
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
@@ -39,6 +38,7 @@ from modules_lib.support.device import device
 from modules_lib.support.folders import folder
 from modules_lib.training.checkpoints import Checkpoint, cannot_write, record_of
 from reproduction.runs.columns import with_names_of_today
+from reproduction.runs.compact import packed, unpacked
 from reproduction.runs.sealing import digest, digest_of_digests, seal
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Read the measurements, a mapping each, under the names that their columns have now."""
         rows = json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
-        return [with_names_of_today(row) for row in rows]
+        return unpacked(map(with_names_of_today, rows))
 
     def masks(self, stage: str) -> Masks:
         return Masks.load(self.checked(f"masks/{stage}.safetensors"))
@@ -255,7 +255,7 @@ def save(
         (staging / "masks").mkdir(parents=True)
         (staging / "config.json").write_text(config.to_json() + "\n", encoding="utf8")
         (staging / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf8")
-        lines = [json.dumps(_without_nan(row), separators=(",", ":")) for row in metrics]
+        lines = [json.dumps(row, separators=(",", ":")) for row in packed(metrics)]
         (staging / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
         save_model(model, str(staging / "weights.safetensors"))
         for stage, mask in masks.items():
@@ -282,11 +282,6 @@ def _flush(*paths: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no nan: a measurement that is not available is null."""
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def stored(folder: Path, place: str = "*/*") -> list[Run]:

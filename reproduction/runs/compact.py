@@ -1,0 +1,78 @@
+"""Measurements as they are stored: those that differ in one column alone, like a curve or a histogram, in one row.
+
+A row then has a list of values, and a list in that column. Whole numbers that follow one another are written as
+ranges, ``"0-37,39"``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from modules_lib.training.progress import Rows
+
+# A row belongs to the series of the first of these that it has.
+SERIES = ("step", "bin", "length", "predicted", "layer", "task")
+COUNTED = ("bin", "length")  # columns of whole numbers, most of which follow one another
+
+
+def packed(rows: Iterable[dict[str, Any]]) -> Rows:
+    """Put the measurements of each series into one row, in the place of the first; one that is nan becomes None."""
+    found: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        column = next((name for name in SERIES if row.get(name) is not None), None)
+        common = {name: value for name, value in row.items() if name not in (column, "value")}
+        series = found.setdefault((column, *common.items()), common | {column or "": [], "value": []})
+        series[column or ""].append(row.get(column or ""))
+        value = row["value"]
+        series["value"].append(None if isinstance(value, float) and math.isnan(value) else value)  # JSON has no nan
+    return [_written(row) for row in found.values()]
+
+
+def unpacked(rows: Iterable[dict[str, Any]]) -> Rows:
+    """Make the measurements of :func:`packed` rows single again; rows that are single stay as they are."""
+    single: Rows = []
+    for row in rows:
+        if not isinstance(row["value"], list):
+            single.append(row)
+            continue
+        column = next((name for name in SERIES if _is_series(name, row.get(name))), None)
+        places = _read(row[column]) if column else [None] * len(row["value"])
+        common = {name: value for name, value in row.items() if name != "value"}
+        for place, value in zip(places, row["value"], strict=True):
+            single.append({**common, **({column: place} if column else {}), "value": value})
+    return single
+
+
+def _is_series(name: str, value: Any) -> bool:
+    return isinstance(value, list) or (name in COUNTED and isinstance(value, str))
+
+
+def _written(series: dict[str, Any]) -> dict[str, Any]:
+    series.pop("", None)
+    for name in COUNTED:
+        if isinstance(series.get(name), list):
+            series[name] = _ranges(series[name])
+    return series
+
+
+def _ranges(numbers: list[int]) -> str:
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def _read(places: Any) -> list[Any]:
+    """A column's values, of which whole numbers may be written as ranges."""
+    if not isinstance(places, str):
+        return places
+    numbers: list[Any] = []
+    for part in places.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
