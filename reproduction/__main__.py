@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass, fields, make_dataclass
 from json import dumps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import docstring_parser
@@ -19,7 +20,7 @@ from modules_lib.support.checks import check_count
 from reproduction import claims as claims_module
 from reproduction.experiments import EXPERIMENTS, preset
 from reproduction.protocol.config import Config
-from reproduction.runs import listing, tables
+from reproduction.runs import listing, other_code, tables
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
 from reproduction.runs.execute import execute
@@ -178,6 +179,20 @@ def claims(scale: Scale = "laptop", json: bool = False) -> None:
     print(claims_module.report(verdicts), claims_module.summary(verdicts), sep="\n\n")
 
 
+def compare(selection: Selected, theirs: Path | None = None) -> None:
+    """Set the published numbers of an experiment beside those of another program, such as the paper's own code.
+
+    Args:
+        theirs: CSV of the other program's numbers; without it, the rows to fill in are printed.
+    """
+    [config] = selection.configs()
+    frame = results.published(config)
+    if frame.empty:
+        raise ValueError(f"No run of {config.experiment} with these settings is published.")
+    ours = other_code.quantities(frame)
+    print(other_code.report(other_code.beside(ours, other_code.read(theirs))) if theirs else other_code.template(ours))
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_,
     "run": run,
@@ -185,6 +200,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "publish": publish,
     "claims": claims,
+    "compare": compare,
 }
 
 

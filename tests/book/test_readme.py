@@ -43,6 +43,7 @@ SHORT = {
     "python -m reproduction show": ("", "Nothing is stored"),
     "python -m reproduction claims": ("", "reproduced"),
     "python -m reproduction check": ("", f"{len(stored(results_folder()))} runs checked, no problems"),
+    "python -m reproduction compare addmul-fnn": ("", "stage,layer,task,metric"),
     "snakemake": ("--dry-run --quiet rules --config scale=smoke", ""),
     "snakemake --workflow-profile profiles/slurm --config scale=paper seeds=5 "
     "--default-resources slurm_partition=YOURS": ("--dry-run --quiet", ""),
