@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reproduction.runs.compact import packed
+from reproduction.runs.measurements import packed
 from reproduction.runs.published import results_folder
 from reproduction.runs.sealing import seal
 from reproduction.runs.store import Run, stored

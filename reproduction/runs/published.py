@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modules_lib.support.folders import folder
-from reproduction.runs.columns import COLUMNS
+from reproduction.runs.measurements import COLUMNS
 from reproduction.runs.sealing import seal
 from reproduction.runs.store import TEXT_FILES, Run, stored
 

@@ -4,7 +4,7 @@
 
 - ``config.json``        the settings that decide the result
 - ``provenance.json``    library version, commit, torch, device, start, wall time
-- ``metrics.jsonl``      measurements, one or a series a line (:mod:`reproduction.runs.compact`)
+- ``metrics.jsonl``      measurements, one or a series a line (:mod:`reproduction.runs.measurements`)
 - ``weights.safetensors``, ``masks/<stage>.safetensors``
 - ``checksums.json``     whose files these are, and the SHA-256 of each
 
@@ -37,8 +37,7 @@ from modules_lib.masking.masks import Masks
 from modules_lib.support.device import device
 from modules_lib.support.folders import folder
 from modules_lib.training.checkpoints import Checkpoint, cannot_write, record_of
-from reproduction.runs.columns import with_names_of_today
-from reproduction.runs.compact import packed, unpacked
+from reproduction.runs.measurements import packed, unpacked, with_names_of_today
 from reproduction.runs.sealing import digest, digest_of_digests, seal
 
 if TYPE_CHECKING:

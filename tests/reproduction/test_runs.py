@@ -13,8 +13,8 @@ from reproduction.experiments.addmul import AddMul
 from reproduction.protocol.stage import SAMPLED
 from reproduction.runs import published as results
 from reproduction.runs import store as runs
-from reproduction.runs.columns import COLUMNS
 from reproduction.runs.execute import execute
+from reproduction.runs.measurements import COLUMNS
 from reproduction.runs.sealing import seal
 
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reproduction.runs import store as runs
-from reproduction.runs.compact import packed, unpacked
+from reproduction.runs.measurements import packed, unpacked
 from reproduction.runs.published import results_folder
 from reproduction.runs.sealing import seal
 from tests.conftest import run_module

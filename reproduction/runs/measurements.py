@@ -1,7 +1,7 @@
-"""Measurements as they are stored: those that differ in one column alone, like a curve or a histogram, in one row.
+"""Measurements: their columns, the names that these had in earlier versions, and the form in which they are stored.
 
-A row then has a list of values, and a list in that column. Whole numbers that follow one another are written as
-ranges, ``"0-37,39"``.
+Stored, measurements that differ in one column alone, like a curve or a histogram, are one row: with a list of values,
+and a list in that column. Whole numbers that follow one another are written as ranges, ``"0-37,39"``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,38 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from modules_lib.datasets.images import CLASSES
 from modules_lib.training.progress import Rows
 
+# Columns from "step" to "predicted" are filled where they apply: the steps made before, the part of [0, 1] that a
+# probability is in, the number of actions of a command, the class that an image is taken for.
+COLUMNS = (
+    "experiment",
+    "config",
+    "seed",
+    "stage",
+    "layer",
+    "task",
+    "metric",
+    "step",
+    "bin",
+    "length",
+    "predicted",
+    "value",
+)
 # A row belongs to the series of the first of these that it has.
 SERIES = ("step", "bin", "length", "predicted", "layer", "task")
 COUNTED = ("bin", "length")  # columns of whole numbers, most of which follow one another
+
+
+def with_names_of_today(row: dict[str, Any]) -> dict[str, Any]:
+    """Rename the columns of a stored measurement: ``bin`` once was also a number of actions, or of a class."""
+    if row.get("bin") is None or row["metric"] not in ("confusion", "correct by length"):
+        return row
+    named = {name: value for name, value in row.items() if name != "bin"}
+    if row["metric"] == "confusion":
+        return named | {"predicted": CLASSES[int(row["bin"])]}
+    return named | {"length": row["bin"]}
 
 
 def packed(rows: Iterable[dict[str, Any]]) -> Rows:
