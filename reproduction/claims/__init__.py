@@ -1,4 +1,4 @@
-"""The paper's claims as predicates on results.
+"""The paper's claims, and three of our own beside them, as predicates on results.
 
 A claim is a list of statements, each a margin measured in every seed: positive where the statement holds. A statement
 holds, or fails, if the mean margin's one-sided 95% bound lies on that side of zero; else it is undecided. A claim is
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from modules_lib.analysis.theme import count
-from reproduction.claims import addmul, alpha, cifar, double, permuted, scan
+from reproduction.claims import addmul, alpha, cifar, double, permuted, reuse, scan
 from reproduction.claims.statement import FAILS, HOLDS, SINGLE, Statement
 from reproduction.experiments import EXPERIMENTS, published_preset
 from reproduction.runs.published import published
@@ -158,6 +158,12 @@ CLAIMS = [
           alpha.thresholding_is_safe),
     Claim(21, "P2: networks do not reuse a function where they could, in their hidden layers", "Section 3.2",
           double.functions_are_not_reused),
+    Claim(22, "Ours: sharing shows reuse where inner weights can or must serve both pairs", "beside P2",
+          reuse.reuse_is_seen),
+    Claim(23, "Ours: a reused module carries over to the other pair, and one that is not reused does not", "beside P2",
+          reuse.modules_carry_over),
+    Claim(24, "Ours: sharing follows the degree to which the two additions are computed alike", "beside P2",
+          reuse.sharing_follows_the_dose),
 ]  # fmt: skip
 
 

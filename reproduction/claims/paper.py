@@ -75,4 +75,7 @@ PASSAGES = {
         "“typical NNs find it hard to learn to represent data in the same way on the different paths”",
         "double#Shared-weights-by-layer",
     ),
+    22: Passage("not tested", "reuse#Shared-inner-weights"),
+    23: Passage("not tested", "reuse#Exchanged-inner-weights"),
+    24: Passage("not tested", "reuse#A-dose-of-reuse"),
 }

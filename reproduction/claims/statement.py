@@ -36,7 +36,7 @@ class Statement:
         text: the statement in words, with its threshold.
         values: the measured quantity, by seed.
         margins: by how much the statement holds in each seed; negative where it does not.
-        unit: how to write the quantity: "%" (of proportions), "x" (a ratio) or "points".
+        unit: how to write the quantity: "%" (of proportions), "x" (a ratio), "points" or "" (a plain number).
     """
 
     text: str

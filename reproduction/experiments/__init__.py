@@ -13,6 +13,7 @@ from reproduction.experiments.cifar import RELEASED, LeaveOneOut
 from reproduction.experiments.compare_samplers import Samplers
 from reproduction.experiments.double import Double
 from reproduction.experiments.permuted import VARIANTS, PermutedMNIST
+from reproduction.experiments.reuse import Reuse
 from reproduction.experiments.scan import Splits
 from reproduction.experiments.sweep import FACTORS, Sweep
 from reproduction.protocol.config import Config
@@ -70,6 +71,7 @@ def _entries() -> dict[str, Experiment]:
             )
             for variant in VARIANTS
         },
+        "reuse": Experiment(Reuse.presets(), "reuse", (22, 23, 24)),
         "samplers": Experiment(Samplers.all_presets(), "own", published={"laptop": {"repeats": 2}}),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,18 +81,29 @@ class FrozenConfig(Config):
             sampler=self.sampler,
         )
 
-    def _train_weights(self, seed: int, data: Data, loss: Loss, progress: Progress) -> tuple[nn.Module, Rows]:
-        """A network from its first weights, which follow from the seed, to its last, and its training curve."""
+    def _train_weights(
+        self,
+        seed: int,
+        data: Data,
+        loss: Loss,
+        progress: Progress,
+        model: Callable[[], nn.Module] | None = None,
+        name: str = "weights",
+    ) -> tuple[nn.Module, Rows]:
+        """A network from its first weights, which follow from the seed, to its last, and its training curve.
+
+        ``model`` makes another network than the config's, whose training then has a name of its own.
+        """
 
         def batch(step: int) -> tuple[Any, Any]:
-            return data.batch(self.batch, seed, "weights", step)
+            return data.batch(self.batch, seed, name, step)
 
-        loop = progress.loop("weights", lambda step, loss: [_point("weights", step, "curve loss", loss)])
+        loop = progress.loop(name, lambda step, loss: [_point(name, step, "curve loss", loss)])
         with torch.random.fork_rng():  # the seed's own, for dropout too
             torch.manual_seed(seed)
-            model = self.model().to(device())
+            network = (model or self.model)().to(device())
             train_weights(
-                model,
+                network,
                 batch,
                 loss,
                 steps=self.weight_steps,
@@ -102,7 +113,7 @@ class FrozenConfig(Config):
                 precision=self.weight_precision,
                 loop=loop,
             )
-        return model, loop.rows
+        return network, loop.rows
 
     def _train_masks(
         self,

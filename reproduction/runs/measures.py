@@ -197,9 +197,9 @@ def number(values: pd.Series, unit: str = "%") -> str:
 
     Args:
         values: a measurement by seed.
-        unit: "%" or "points" (of proportions), "x" (a ratio).
+        unit: "%" or "points" (of proportions), "x" (a ratio) or "" (a plain number).
     """
-    factor, digits, suffix = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x")}[unit]
+    factor, digits, suffix = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x"), "": (1, 2, "")}[unit]
     values = factor * values
     text = plus_minus(values.mean(skipna=False), values.std(ddof=1), digits)
     return text if text == "not available" else text + suffix
