@@ -5,36 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from reproduction.claims.statement import Statement
-from reproduction.experiments.reuse import AGAIN, PULLS, stage_of
-from reproduction.runs.measures import PAIR_NAMES, by_layer, outcome
+from reproduction.experiments.reuse import PULLS
+from reproduction.runs.measures import inner_sharing, lost_by_exchange, sharing_with_itself
 
 MORE, NEARLY, SAME, LOST = 0.25, 0.9, 0.1, 0.5
-OUTER = ["input", "output", "total"]
-MADE = {"copied": "outer weights copied", "built-in": "one code for both pairs"}
-
-
-def inner_sharing(results: pd.DataFrame, variant: str) -> pd.Series:
-    """Average a variant's sharing of both pairs over the layers between the first and the last, by seed."""
-    return sum(_inner(results, stage_of(pair, variant)) for pair in PAIR_NAMES) / len(PAIR_NAMES)
-
-
-def sharing_with_itself(results: pd.DataFrame, variant: str) -> pd.Series:
-    """Average the sharing of two masks of pair 1 over the same layers: reuse of everything would give as much."""
-    return _inner(results, stage_of(AGAIN, variant))
-
-
-def _inner(results: pd.DataFrame, stage: str) -> pd.Series:
-    return by_layer(results, stage, "sharing").drop(columns=OUTER).mean(axis=1)
-
-
-def lost_by_exchange(results: pd.DataFrame, variant: str) -> pd.Series:
-    """Average the accuracy that the pairs lose with the inner weights of the other's mask instead of their own."""
-    first, second = PAIR_NAMES
-    lost = [
-        outcome(results, stage_of(pair, variant), pair) - outcome(results, stage_of(f"inner of {other}", variant), pair)
-        for pair, other in ((first, second), (second, first))
-    ]
-    return sum(lost) / len(lost)
+MADE = {"copied": "outer weights copied", "built-in": "one adder by construction"}
 
 
 def reuse_is_seen(results: dict[str, pd.DataFrame]) -> list[Statement]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules_lib.analysis.compare import sharing
@@ -20,32 +21,41 @@ from modules_lib.masking.masks import Masks
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.models.paper_networks import FNN
 from modules_lib.support.checks import check_choice
+from modules_lib.training.loops import Loss
 from modules_lib.training.progress import Progress, Rows
-from reproduction.experiments.double import Double
+from reproduction.experiments.double import STAGES, Double
 from reproduction.protocol.config import Config
 
 DIGITS, SUMS = double.INPUTS // 2, double.OUTPUTS // 2  # of one pair
 AGAIN = "pair-1 again"
 # Variant -> the strength of the pull. None, five doses, then reuse by construction.
-PULLS = {"none": 0.0, "dose-1": 0.01, "dose-2": 0.03, "dose-3": 0.1, "dose-4": 0.3, "dose-5": 1.0}
+PULLS = {"none": 0.0, "dose-1": 0.003, "dose-2": 0.01, "dose-3": 0.03, "dose-4": 0.1, "dose-5": 0.3}
 VARIANTS = (*PULLS, "copied", "built-in")
-PARTS = ("full", "pair-1", AGAIN, "pair-2")
 # A pair, with the inner weights of another mask -> that mask's stage.
 EXCHANGED = {"pair-1": "pair-2", "pair-2": "pair-1", AGAIN: AGAIN}
 
 
-class PulledFNN(FNN):
-    """An FNN on two pairs that, in training, also returns the distance between its computations on them.
+class PairsFNN(FNN):
+    """An FNN on two pairs whose training may favour or force one computation for both.
 
     Args:
         inputs, hidden, outputs, first_weights: as of :class:`~modules_lib.models.paper_networks.FNN`.
+
+    Attributes:
+        pulled: whether it returns, in training, the distance between the computations, too.
+        one_adder: whether both pairs enter and leave, in training, through the weights of the first.
     """
 
+    pulled = one_adder = False
+
     def forward(self, x: Tensor) -> Any:
-        """[batch, P, 80] -> [batch, P, 40]; in training, with the distance, a scalar from 0 to 2."""
-        if not self.training:
-            return super().forward(x)
-        return super().forward(x), torch.stack(self.distances(x)).mean()
+        """[batch, P, 80] -> [batch, P, 40]; with the distance, a scalar from 0 to 2, where that is wanted."""
+        if self.one_adder and self.training:
+            first, second = x.split(DIGITS, -1)
+            answers = super().forward(F.pad(first + second, (0, DIGITS)))  # one of them is zero
+            return answers[..., :SUMS].repeat(1, 1, 2)
+        answers = super().forward(x)
+        return (answers, torch.stack(self.distances(x)).mean()) if self.pulled and self.training else answers
 
     def distances(self, x: Tensor) -> list[Tensor]:
         """Measure in each hidden layer how far the network's states differ between two places of the same question.
@@ -77,14 +87,6 @@ class PulledFNN(FNN):
         first.weight[:, DIGITS:] = first.weight[:, :DIGITS]
         last.weight[SUMS:], last.bias[SUMS:] = last.weight[:SUMS], last.bias[:SUMS]
 
-    @torch.no_grad()
-    def fix_code(self) -> None:
-        """Have both pairs enter through the same code, their digits in a random order, which is not trained."""
-        first, _ = self._outer()
-        first.weight.copy_(torch.eye(DIGITS)[torch.randperm(DIGITS)].repeat(1, 2))
-        first.bias.zero_()
-        first.requires_grad_(False)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reuse(Double):
@@ -93,7 +95,7 @@ class Reuse(Double):
     Attributes:
         variants: the networks: "none", trained as in the paper; "dose-1" to "dose-5", with a penalty on the distance
             between the pairs' computations; "copied", where pair 2 is given pair 1's first and last weights after
-            training; "built-in", where both pairs enter through one fixed code and cannot be told apart behind it.
+            training; "built-in", where both pairs are trained as one, and the same weights are then given to both.
     """
 
     NETWORKS: ClassVar[tuple[str, ...]] = ("fnn",)
@@ -116,7 +118,13 @@ class Reuse(Double):
         few = ("none", "dose-5", "copied", "built-in")
         smaller: dict[str, dict[str, Any]] = {
             "smoke": {"hidden": (48, 48), "batch": 64, "weight_steps": 100, "mask_steps": 20, "variants": few},
-            "laptop": {"hidden": (200, 200, 100), "weight_steps": 4000, "mask_steps": 3000, "mask_lr": 3e-2},
+            "laptop": {
+                "hidden": (200, 200, 100),
+                "weight_steps": 2500,
+                "weight_lr": 2e-3,
+                "mask_steps": 2000,
+                "mask_lr": 5e-2,
+            },
             "paper": {},
         }
         return {scale: replace(paper, **changes) for scale, changes in smaller.items()}
@@ -127,7 +135,7 @@ class Reuse(Double):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        return tuple(stage_of(part, variant) for variant in self.variants for part in PARTS)
+        return tuple(stage_of(part, variant) for variant in self.variants for part in _parts(variant))
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -139,33 +147,26 @@ class Reuse(Double):
     def model(self) -> nn.Module:
         return nn.ModuleDict({variant: self._network_of(variant) for variant in self.variants})
 
-    def _network_of(self, variant: str) -> PulledFNN:
-        model = PulledFNN(double.INPUTS, self._hidden_of(variant), double.OUTPUTS, self.first_weights)
-        if variant == "built-in":
-            model.fix_code()
+    def _network_of(self, variant: str) -> PairsFNN:
+        model = PairsFNN(double.INPUTS, self.hidden, double.OUTPUTS, self.first_weights)
+        model.pulled, model.one_adder = variant.startswith("dose"), variant == "built-in"
         return model
-
-    def _hidden_of(self, variant: str) -> tuple[int, ...]:
-        return (DIGITS, *self.hidden) if variant == "built-in" else self.hidden
 
     def data(self, stage: str) -> DoubleAddition:
         """Make the questions of a stage, of whichever variant."""
         return super().data(stage.partition(",")[0].removesuffix(" again"))
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
-        """Train every variant, with its pull; then copy what is copied."""
+        """Train every variant, and copy the outer weights of those that have the same for both pairs."""
         data = self.data("full")
         networks, rows = nn.ModuleDict(), []
         for variant in self.variants:
-
-            def loss(outputs: tuple[Tensor, Tensor], targets: Tensor, pull: float = PULLS.get(variant, 0.0)) -> Tensor:
-                answers, distance = outputs
-                return data.loss(answers, targets) + pull * distance
-
+            pull = PULLS.get(variant, 0.0)
+            loss = functools.partial(_pulled, data.loss, pull) if pull else data.loss
             make = functools.partial(self._network_of, variant)
             network, curve = self._train_weights(seed, data, loss, progress, make, f"weights, {variant}")
-            if variant == "copied":
-                cast(PulledFNN, network).copy_first_pair()
+            if variant in ("copied", "built-in"):
+                cast(PairsFNN, network).copy_first_pair()
             networks[variant] = network
             rows += curve
         return networks, rows
@@ -182,32 +183,42 @@ class Reuse(Double):
         """Measure each variant as double addition, and what tells of reuse."""
         rows: Rows = []
         for variant in self.variants:
-            network = cast(PulledFNN, cast(nn.ModuleDict, model)[variant])
+            network = cast(PairsFNN, cast(nn.ModuleDict, model)[variant])
             own = {
                 part: Masks({name.removeprefix(f"{variant}."): m for name, m in masks[stage_of(part, variant)].items()})
-                for part in PARTS
+                for part in _parts(variant)
             }
-            config = replace(self, hidden=self._hidden_of(variant))
-            found = config._measured(network, own)
-            rows += [{**row, "stage": stage_of(row["stage"], variant)} for row in found]
+            rows += [{**row, "stage": stage_of(row["stage"], variant)} for row in self._measured(network, own)]
         return rows
 
-    def _measured(self, network: PulledFNN, masks: dict[str, Masks]) -> Rows:
+    def _measured(self, network: PairsFNN, masks: dict[str, Masks]) -> Rows:
         """Measure one variant: as double addition; with exchanged inner weights; a pair with itself; the distance."""
         rows = super().measure(network, masks)
         inner = list(self.layers())[1:-1]
         for place, other in EXCHANGED.items():
+            if other not in masks:
+                continue
             pair = place.removesuffix(" again")
             mixed = Masks({name: masks[other if name in inner else pair][name] for name in masks[pair]})
             right = dict(zip(PAIRS, super().data("full").accuracies(subnetwork(network, mixed)), strict=True))
             rows.append({"stage": f"inner of {other}", "task": pair, "metric": "correct", "value": right[pair]})
-        for name, layer in [*self.layers().items(), (None, "total")]:
+        for name, layer in [*self.layers().items(), (None, "total")] if AGAIN in masks else []:
             value = sharing(masks["pair-1"], masks[AGAIN], name=name)
             rows.append({"stage": AGAIN, "layer": layer, "metric": "sharing", "value": round(value, 6)})
         inputs, _ = super().data("full").batch(2000, "reuse", "distance")
         with torch.no_grad():
             distance = float(torch.stack(network.distances(inputs)).mean())
         return [*rows, {"stage": "unmasked", "layer": "total", "metric": "distance", "value": round(distance, 6)}]
+
+
+def _parts(variant: str) -> tuple[str, ...]:
+    """The stages of a variant; those of a dose are compared with one another and need no second mask of pair 1."""
+    return tuple(STAGES) if variant.startswith("dose") else (*STAGES, AGAIN)
+
+
+def _pulled(loss: Loss, pull: float, outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+    answers, distance = outputs
+    return loss(answers, targets) + pull * distance
 
 
 def stage_of(part: str, variant: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from modules_lib.datasets.images import CLASSES
+from reproduction.experiments.reuse import AGAIN, stage_of
 from reproduction.protocol.stage import BINS, Stage, stage_at, stage_with
 
 NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
@@ -54,6 +55,43 @@ def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
         for name in (stage, "any split")
     )
     return 1 - kept / needed
+
+
+def inner_sharing(results: pd.DataFrame, variant: str) -> pd.Series:
+    """Average a variant's sharing of both pairs over the layers between the first and the last, by seed."""
+    return sum(_inner(results, stage_of(pair, variant)) for pair in PAIR_NAMES) / len(PAIR_NAMES)
+
+
+def sharing_with_itself(results: pd.DataFrame, variant: str) -> pd.Series:
+    """Average the sharing of two masks of pair 1 over the same layers: reuse of everything would give as much."""
+    return _inner(results, stage_of(AGAIN, variant))
+
+
+def _inner(results: pd.DataFrame, stage: str) -> pd.Series:
+    return by_layer(results, stage, "sharing").drop(columns=["input", "output", "total"]).mean(axis=1)
+
+
+def inner_chance(results: pd.DataFrame, variant: str) -> pd.Series:
+    """Average the sharing over the same layers that independent masks of the two pairs would have."""
+    kept, sizes = (by_layer(results, stage_of(part, variant), "kept") for part in ("pair-1", "unmasked"))
+    other = by_layer(results, stage_of("pair-2", variant), "kept")
+    return ((kept + other) / 2 / sizes).drop(columns=["input", "output", "total"]).mean(axis=1)
+
+
+def likeness(results: pd.DataFrame, variant: str) -> pd.Series:
+    """Compute, as 1 less their distance, how alike a variant's hidden states are for one question at both pairs."""
+    chosen = results[(results["stage"] == stage_of("unmasked", variant)) & (results["metric"] == "distance")]
+    return 1 - chosen.set_index("seed")["value"]
+
+
+def lost_by_exchange(results: pd.DataFrame, variant: str) -> pd.Series:
+    """Average the accuracy that the pairs lose with the inner weights of the other's mask instead of their own."""
+    first, second = PAIR_NAMES
+    lost = [
+        outcome(results, stage_of(pair, variant), pair) - outcome(results, stage_of(f"inner of {other}", variant), pair)
+        for pair, other in ((first, second), (second, first))
+    ]
+    return sum(lost) / len(lost)
 
 
 def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
