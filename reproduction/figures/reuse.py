@@ -19,6 +19,7 @@ from reproduction.runs.measures import (
     spread,
 )
 
+MADE = ("copied", "built-in")  # networks that reuse by construction
 NAME = "reuse"  # of the experiment's results
 NAMES = {
     "none": "as in the paper",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from modules_lib.datasets.images import CLASSES
 from reproduction.experiments.reuse import AGAIN, stage_of
@@ -69,6 +70,25 @@ def sharing_with_itself(results: pd.DataFrame, variant: str) -> pd.Series:
 
 def _inner(results: pd.DataFrame, stage: str) -> pd.Series:
     return by_layer(results, stage, "sharing").drop(columns=["input", "output", "total"]).mean(axis=1)
+
+
+def least_reuse_seen(results: pd.DataFrame, level: float = 0.95) -> tuple[float, float, float]:
+    """Estimate the smallest part of a reused adder that as many runs would tell from none, and its interval.
+
+    Sharing is taken to rise in proportion to the part, from networks without reuse to those with copied outer weights.
+    The part is told from none in a proportion ``level`` of cases by a one-sided test at 1 - ``level``. The interval is
+    that of the rise of sharing; the errors are taken as found. nan for one run.
+    """
+    none, all_ = inner_sharing(results, "none"), inner_sharing(results, "copied")
+    n = len(none)
+    if n < 2:
+        return (float("nan"),) * 3
+    error = float(np.sqrt((none.var(ddof=1) + all_.var(ddof=1)) / n))
+    reach = 2 * stdtrit(2 * n - 2, level) * error
+    difference = float(all_.mean() - none.mean())
+    width = stdtrit(2 * n - 2, (1 + level) / 2) * error
+    least, low, high = (min(1.0, reach / max(d, 1e-9)) for d in (difference, difference + width, difference - width))
+    return least, low, high
 
 
 def inner_chance(results: pd.DataFrame, variant: str) -> pd.Series:
