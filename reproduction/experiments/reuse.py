@@ -124,6 +124,7 @@ class Reuse(Double):
                 "weight_lr": 2e-3,
                 "mask_steps": 2000,
                 "mask_lr": 5e-2,
+                "beta": 2e-4,
             },
             "paper": {},
         }
