@@ -155,7 +155,7 @@ class Reuse(Double):
 
     def data(self, stage: str) -> DoubleAddition:
         """Make the questions of a stage, of whichever variant."""
-        return super().data(stage.partition(",")[0].removesuffix(" again"))
+        return super().data(stage.partition(" (")[0].removesuffix(" again"))
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """Train every variant, and copy the outer weights of those that have the same for both pairs."""
@@ -165,7 +165,7 @@ class Reuse(Double):
             pull = PULLS.get(variant, 0.0)
             loss = functools.partial(_pulled, data.loss, pull) if pull else data.loss
             make = functools.partial(self._network_of, variant)
-            network, curve = self._train_weights(seed, data, loss, progress, make, f"weights, {variant}")
+            network, curve = self._train_weights(seed, data, loss, progress, make, stage_of("weights", variant))
             if variant in ("copied", "built-in"):
                 cast(PairsFNN, network).copy_first_pair()
             networks[variant] = network
@@ -175,7 +175,7 @@ class Reuse(Double):
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        variant = check_choice("stage", stage, self.stages).partition(", ")[2]
+        variant = check_choice("stage", stage, self.stages).partition(" (")[2].removesuffix(")")
         data, network = self.data(stage), cast(nn.ModuleDict, model)[variant]
         masks, rows = self._train_masks(network, seed, stage, data, data.loss, progress)
         return Masks({f"{variant}.{name}": mask for name, mask in masks.items()}), rows
@@ -224,4 +224,4 @@ def _pulled(loss: Loss, pull: float, outputs: tuple[Tensor, Tensor], targets: Te
 
 def stage_of(part: str, variant: str) -> str:
     """Name the stage of a variant, or its measurements."""
-    return f"{part}, {variant}"
+    return f"{part} ({variant})"
