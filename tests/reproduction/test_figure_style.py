@@ -13,7 +13,7 @@ from modules_lib.datasets.images import CLASSES
 from reproduction.experiments import CHAPTERS, preset, published_preset
 from reproduction.experiments import two_xors as toy
 from reproduction.experiments.scan import OUTPUT, TOKENS
-from reproduction.figures import addmul, alpha, captions, cifar, double, method, permuted, scan
+from reproduction.figures import addmul, alpha, captions, cifar, double, method, permuted, reuse, scan
 from reproduction.notebook import display
 from reproduction.runs.measures import DOUBLE, NETWORKS, PAIR_NAMES, SPLIT_NAMES, TASKS
 from reproduction.runs.published import published
@@ -30,6 +30,7 @@ def drawn():
     pairs = [of({name: f"double-{name}" for name in DOUBLE})] * 2
     swept, images = of({"small": "sweep-small", "large": "sweep-large"}), of({"cifar10": "cifar10"})
     commands = of({"scan": "scan"})
+    made = of({"reuse": "reuse"})
     variants = of({name: f"permuted-{name}" for name in permuted.VARIANTS})
     all_results = of({name: name for name in (*CHAPTERS["alpha"], *alpha.SHOWN)})
     stages = {"full": "full task", **TASKS, **PAIR_NAMES, **SPLIT_NAMES}
@@ -67,13 +68,16 @@ def drawn():
         permuted.sharing: permuted.sharing(variants, variants),
         permuted.fullness: permuted.fullness(variants, variants),
         permuted.accuracies: permuted.accuracies(variants, variants),
+        reuse.sharing_by_network: reuse.sharing_by_network(made, made),
+        reuse.exchanged: reuse.exchanged(made, made),
+        reuse.dose: reuse.dose(made, made),
         method.sampler: method.sampler(samples=100),
         method.tiny_network: method.tiny_network(history),
         maskmap.mask_map: maskmap.mask_map(masks["simple"], masks["length"], {OUTPUT: "output"}),
     }
 
 
-MODULES = (addmul, alpha, cifar, double, maskmap, method, permuted, scan)
+MODULES = (addmul, alpha, cifar, double, maskmap, method, permuted, reuse, scan)
 
 
 FIGURES = [
