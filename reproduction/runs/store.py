@@ -4,7 +4,7 @@
 
 - ``config.json``        the settings that decide the result
 - ``provenance.json``    library version, commit, torch, device, start, wall time
-- ``metrics.jsonl``      measurements, one or a series a line (:mod:`reproduction.runs.measurements`)
+- ``metrics.jsonl``      measurements, one or a series a line (``reproduction.runs.measurements``)
 - ``weights.safetensors``, ``masks/<stage>.safetensors``
 - ``checksums.json``     whose files these are, and the SHA-256 of each
 
