@@ -17,6 +17,7 @@ from reproduction.runs.measures import (
     plus_minus,
     sharing_with_itself,
     spread,
+    variants_of,
 )
 
 MADE = ("copied", "built-in")  # networks that reuse by construction
@@ -33,7 +34,7 @@ def sharing_by_network(published: Results, run: Results) -> go.Figure:
     """Draw the sharing between the outer layers [%] of two pairs, beside that of two masks of one pair, and chance."""
     figure = go.Figure()
     for kind, frame in bars.both(NAME, published, run):
-        shown = _variants(frame)
+        shown = variants_of(frame)
         pairs = pd.DataFrame({NAMES[v]: 100 * inner_sharing(frame, v) for v in shown})
         again = pd.DataFrame({NAMES[v]: 100 * sharing_with_itself(frame, v) for v in shown if _has_again(frame, v)})
         figure.add_trace(bars.bar_or_diamond(pairs, kind, "pair 1 with pair 2", BLUE, "shared [%]", 1))
@@ -56,7 +57,7 @@ def exchanged(published: Results, run: Results) -> go.Figure:
     }
     for kind, frame in bars.both(NAME, published, run):
         for name, (part, colour) in looks.items():
-            there = [v for v in _variants(frame) if part != f"inner of {AGAIN}" or _has_again(frame, v)]
+            there = [v for v in variants_of(frame) if part != f"inner of {AGAIN}" or _has_again(frame, v)]
             right = {NAMES[v]: 100 * outcome(frame, stage_of(part, v), "pair-1") for v in there}
             figure.add_trace(bars.bar_or_diamond(pd.DataFrame(right), kind, name, colour, "% right", 1))
     figure.update_yaxes(title="sums of pair 1 right [%]", range=[0, 104])
@@ -68,7 +69,7 @@ def dose(published: Results, run: Results) -> go.Figure:
     """Draw sharing between the outer layers against the likeness of the two computations, a point a network."""
     figure = go.Figure()
     for kind, frame in bars.both(NAME, published, run):
-        shown = _variants(frame)
+        shown = variants_of(frame)
         shares, alike = (
             spread(pd.DataFrame({v: 100 * measure(frame, v) for v in shown})) for measure in (inner_sharing, likeness)
         )
@@ -96,11 +97,6 @@ def dose(published: Results, run: Results) -> go.Figure:
     )
     figure.update_yaxes(title="shared between the outer layers [%]", range=[0, 104])
     return style(figure, 430)
-
-
-def _variants(frame: pd.DataFrame) -> list[str]:
-    stages = set(frame["stage"])
-    return [variant for variant in NAMES if stage_of("pair-1", variant) in stages]
 
 
 def _has_again(frame: pd.DataFrame, variant: str) -> bool:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from modules_lib.datasets.images import CLASSES
-from reproduction.experiments.reuse import AGAIN, stage_of
+from reproduction.experiments.reuse import AGAIN, VARIANTS, stage_of
 from reproduction.protocol.stage import BINS, Stage, stage_at, stage_with
 
 NETWORKS = {"fnn": "FNN", "lstm": "LSTM"}
@@ -56,6 +56,12 @@ def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
         for name in (stage, "any split")
     )
     return 1 - kept / needed
+
+
+def variants_of(results: pd.DataFrame) -> list[str]:
+    """List the networks of the experiment on reuse that results are of."""
+    stages = set(results["stage"])
+    return [variant for variant in VARIANTS if stage_of("pair-1", variant) in stages]
 
 
 def inner_sharing(results: pd.DataFrame, variant: str) -> pd.Series:

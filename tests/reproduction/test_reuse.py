@@ -145,6 +145,14 @@ def test_verdicts_follow_the_results(number, changes, expected):
     assert judge(claim, results(**changes), "laptop").verdict == expected
 
 
+def test_a_run_of_few_networks_is_judged_as_far_as_it_goes(made):
+    verdicts = {
+        claim.id: judge(claim, {"reuse": table([made])}, "smoke") for claim in CLAIMS if claim.id in (22, 23, 24)
+    }
+    assert len(verdicts[22].statements) == 4 and len(verdicts[23].statements) == 3
+    assert verdicts[24].verdict == "not run"
+
+
 def test_the_least_reuse_that_is_seen_falls_with_the_noise():
     quiet, loud = (least_reuse_seen(results(jitter=jitter)["reuse"]) for jitter in (0.01, 0.05))
     assert 0 < quiet[0] < loud[0] < 1 and quiet[1] <= quiet[0] <= quiet[2]
