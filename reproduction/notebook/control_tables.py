@@ -44,6 +44,11 @@ def controls_of_operations(rows: pd.DataFrame) -> Markdown:
             largest = chosen["largest"] if "largest" in chosen else pd.Series(dtype=float)
             cells = [_mean(chosen["observed"]), _mean(chosen["chance"]), _mean(largest), _p(chosen["p"])]
             lines.append(f"| {text.format(task=name, other=other)} | {' | '.join(cells)} |")
+    if draws := rows.attrs.get("draws"):
+        lines += [
+            "",
+            f"{draws} draws: p is at least {1 / (draws + 1):.2g}, or twice that for the other task (two-sided).",
+        ]
     return Markdown("\n".join(lines))
 
 

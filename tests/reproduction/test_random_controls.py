@@ -126,7 +126,7 @@ def test_the_published_controls_are_of_the_published_runs():
         assert set(frame["seed"]) == set(published(published_preset(name))["seed"])
         assert ((frame["p"] > 0) & (frame["p"] <= 1)).all() and np.isfinite(frame["observed"]).all()
     assert set(rows["experiment"]) == {"addmul-fnn", "addmul-lstm", "cifar10"}
-    assert len(tables.controls_of_operations(tables.published_controls("addmul-fnn")).data.splitlines()) == 10
+    assert len(tables.controls_of_operations(tables.published_controls("addmul-fnn")).data.splitlines()) == 14
     assert len(tables.controls_of_classes(tables.published_controls("cifar10")).data.splitlines()) == 2 + len(CLASSES)
     # what they speak of is what the runs measured
     own = rows[(rows["experiment"] == "addmul-fnn") & (rows["what"] == "alone") & (rows["task"] == "add")]
