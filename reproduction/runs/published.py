@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -80,7 +81,7 @@ def publish(runs: Iterable[Run], drawn: Iterable[str] = (), dirty: bool = False)
             )
         target = results_folder() / run.folder.relative_to(run.folder.parents[2])
         masks = [f"masks/{stage}.safetensors" for stage in (drawn if run.seed == 0 else ())]
-        if target.exists() and Run(target).metrics() != run.metrics():
+        if target.exists() and _numbers(Run(target)) != _numbers(run):
             raise ValueError(
                 f"{target} is published with other numbers than {run.folder} has; move the old folder away to "
                 "publish the new one."
@@ -90,6 +91,11 @@ def publish(runs: Iterable[Run], drawn: Iterable[str] = (), dirty: bool = False)
             copied.append(target)
     _published.cache_clear()
     return copied
+
+
+def _numbers(run: Run) -> list[str]:
+    """A run's measurements, in whichever order they are stored."""
+    return sorted(json.dumps(row, sort_keys=True) for row in run.metrics())
 
 
 def _copy(run: Run, target: Path, names: Iterable[str]) -> None:

@@ -180,6 +180,10 @@ def test_masks_are_added_to_a_run_that_is_published_without_them(store, tmp_path
     [target] = results.publish(found, ["add"])
     assert target.name == "seed-0" and results.publish(found, ["add"]) == []
     published = runs.Run(target)
+    lines = (target / "metrics.jsonl").read_text().splitlines()
+    (target / "metrics.jsonl").write_text("\n".join(reversed(lines)) + "\n")  # the order does not matter
+    seal(target, published.name)
+    assert results.publish(found, ["add"]) == []
     assert published.damage() == [] and published.masks("add") == found[0].masks("add")
     assert len(list(target.parent.iterdir())) == 2
 
