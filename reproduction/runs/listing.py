@@ -13,6 +13,7 @@ from reproduction.protocol.scales import SCALES
 from reproduction.runs.published import runs_of
 
 WIDTH = 100  # columns
+NO_BREAK = "\u00a0"  # where a line must not be broken
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def one_experiment(name: str) -> str:
     for scale, config in scales.items():
         about = f"{scale}: {config.work():,} steps, {_minutes(name, scale)} minutes on one core"
         lines += ["", about.replace("- minutes", "minutes not measured")]
-        lines += _indented(f"stages: {', '.join(config.stages)}")
+        whole = [stage.replace(" ", NO_BREAK) for stage in config.stages]
+        lines += [line.replace(NO_BREAK, " ") for line in _indented(f"stages: {', '.join(whole)}")]
         if changed := _changed(config, scales["paper"]):
             lines += _indented(f"not as in the paper: {changed}")
         lines.append(f"  python -m reproduction run {name}{'' if scale == 'laptop' else f' --scale {scale}'}")
