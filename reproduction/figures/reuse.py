@@ -28,6 +28,9 @@ NAMES = {
     "copied": "outer weights copied",
     "built-in": "one adder",
 }
+# Where a point's name stands, if not above it.
+BESIDE = {"dose-3": "bottom center", "dose-5": "top left", "copied": "bottom left", "built-in": "top left"}
+LABELS = {variant: name.replace(" ", "<br>", 2) for variant, name in NAMES.items()}  # below bars
 
 
 def sharing_by_network(published: Results, run: Results) -> go.Figure:
@@ -35,16 +38,15 @@ def sharing_by_network(published: Results, run: Results) -> go.Figure:
     figure = go.Figure()
     for kind, frame in bars.both(NAME, published, run):
         shown = variants_of(frame)
-        pairs = pd.DataFrame({NAMES[v]: 100 * inner_sharing(frame, v) for v in shown})
-        again = pd.DataFrame({NAMES[v]: 100 * sharing_with_itself(frame, v) for v in shown if _has_again(frame, v)})
+        pairs = pd.DataFrame({LABELS[v]: 100 * inner_sharing(frame, v) for v in shown})
+        again = pd.DataFrame({LABELS[v]: 100 * sharing_with_itself(frame, v) for v in shown if _has_again(frame, v)})
         figure.add_trace(bars.bar_or_diamond(pairs, kind, "pair 1 with pair 2", BLUE, "shared [%]", 1))
         figure.add_trace(bars.bar_or_diamond(again, kind, "pair 1 with itself", GREEN, "shared [%]", 1))
         if kind == bars.PUBLISHED:
-            alone = pd.DataFrame({NAMES[v]: 100 * inner_chance(frame, v) for v in shown})
+            alone = pd.DataFrame({LABELS[v]: 100 * inner_chance(frame, v) for v in shown})
             figure.add_traces(bars.lines_on_bars(alone, "pair 1 with pair 2", "by chance"))
     figure.update_yaxes(title="shared between the outer layers [%]", range=[0, 104])
-    figure.update_xaxes(title={"text": "network", "standoff": 5}, type="category")
-    return style(bars.one_legend_entry_each(figure), 420, **GROUPS)
+    return _by_network(figure)
 
 
 def exchanged(published: Results, run: Results) -> go.Figure:
@@ -58,11 +60,10 @@ def exchanged(published: Results, run: Results) -> go.Figure:
     for kind, frame in bars.both(NAME, published, run):
         for name, (part, colour) in looks.items():
             there = [v for v in variants_of(frame) if part != f"inner of {AGAIN}" or _has_again(frame, v)]
-            right = {NAMES[v]: 100 * outcome(frame, stage_of(part, v), "pair-1") for v in there}
+            right = {LABELS[v]: 100 * outcome(frame, stage_of(part, v), "pair-1") for v in there}
             figure.add_trace(bars.bar_or_diamond(pd.DataFrame(right), kind, name, colour, "% right", 1))
     figure.update_yaxes(title="sums of pair 1 right [%]", range=[0, 104])
-    figure.update_xaxes(title={"text": "network", "standoff": 5}, type="category")
-    return style(bars.one_legend_entry_each(figure), 420, **GROUPS)
+    return _by_network(figure)
 
 
 def dose(published: Results, run: Results) -> go.Figure:
@@ -80,7 +81,7 @@ def dose(published: Results, run: Results) -> go.Figure:
             error_y=bars.error_bars(shares["deviation"]),
             mode="markers+text",
             text=[NAMES[v] for v in shown] if kind == bars.PUBLISHED or not published else None,
-            textposition="top center",
+            textposition=[BESIDE.get(v, "top center") for v in shown],
             marker={
                 "symbol": "circle" if kind == bars.PUBLISHED else "diamond",
                 "size": 10,
@@ -97,6 +98,12 @@ def dose(published: Results, run: Results) -> go.Figure:
     )
     figure.update_yaxes(title="shared between the outer layers [%]", range=[0, 104])
     return style(figure, 430)
+
+
+def _by_network(figure: go.Figure) -> go.Figure:
+    """Finish a figure with a group of bars for each network."""
+    figure.update_xaxes(title={"text": "network", "standoff": 5}, type="category", tickangle=0)
+    return style(bars.one_legend_entry_each(figure), 440, **GROUPS).update_layout(legend_y=-0.3)
 
 
 def _has_again(frame: pd.DataFrame, variant: str) -> bool:

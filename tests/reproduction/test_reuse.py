@@ -165,4 +165,4 @@ def test_figures_draw_what_was_measured(made):
         for sides in ((published, run), (published, {}), ({}, run)):
             assert draw(*sides).data
     first = figures.sharing_by_network(published, {}).data[0]
-    assert list(first.x) == list(figures.NAMES.values()) and first.y[0] == pytest.approx(20)
+    assert list(first.x) == list(figures.LABELS.values()) and first.y[0] == pytest.approx(20)
