@@ -145,7 +145,7 @@ def backgrounds(page):
 def test_views_change_all_figures_of_a_page_in_their_place(visit):
     page = visit("book/addmul")
     groups = page.locator(".views").all()
-    assert len(groups) == 5
+    assert len(groups) == 7
     for view, suffix in (("your run", "-run"), ("paper sizes", "-paper"), ("laptop sizes", "")):
         button = groups[3].get_by_role("button", name=view)
         button.scroll_into_view_if_needed()
@@ -153,6 +153,10 @@ def test_views_change_all_figures_of_a_page_in_their_place(visit):
         button.press("Enter")
         assert abs(button.bounding_box()["y"] - before) < 2  # what one looks at does not run away
         for group in groups:
+            if not group.get_by_role(
+                "button", name=view
+            ).count():  # maps, of which no run at the paper's sizes has masks
+                continue
             assert group.locator("[data-shows][aria-pressed=true]").inner_text() == view
             figure = group.locator(".book-figure:visible")
             assert figure.count() == 1
