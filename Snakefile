@@ -21,6 +21,7 @@ from reproduction.runs.provenance import PACKAGES
 from reproduction.runs.store import folder_of, runs_folder
 from tools.building import TRIED, all_missing, begin, failed, hold, tried
 from tools.chapters import BookError, all_chapters, source
+from tools.evidence import settings_of
 from tools.render import HTML, executed
 
 
@@ -40,8 +41,7 @@ def lines():
     """Every experiment of the grid or queue with its settings and seeds, in order."""
     if "queue" in config:
         for line in config["queue"]:
-            settings = {name: value for name, value in line.items() if name not in ("experiment", "seeds")}
-            yield line["experiment"], settings, line["seeds"]
+            yield line["experiment"], settings_of(line), line["seeds"]
         return
     for name in EXPERIMENTS if config["experiments"] == "all" else config["experiments"]:
         for beta in [*map(float, config["betas"]), None]:  # the experiment's own last: it names the run if both are one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,12 @@ def lines(path: Path = QUEUE) -> Iterator[tuple[Config, list[int]]]:
     """
     asked = yaml.safe_load(path.read_text(encoding="utf8"))
     for line in asked["queue"]:
-        settings = {name: value for name, value in line.items() if name not in ("experiment", "seeds")}
-        yield preset(line["experiment"], asked["scale"], **settings), line["seeds"]
+        yield preset(line["experiment"], asked["scale"], **settings_of(line)), line["seeds"]
+
+
+def settings_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the settings that differ from the preset from a line of the queue."""
+    return {name: value for name, value in line.items() if name not in ("experiment", "seeds")}
 
 
 def seconds_of(config: Config) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from reproduction.claims.statement import Statement
-from reproduction.runs.measures import DOUBLE, PAIR_NAMES, by_layer, outcome, pairs_mean
+from reproduction.runs.measures import DOUBLE, PAIR_NAMES, between, by_layer, outcome, pairs_mean
 
 OTHER = {"pair-1": "pair-2", "pair-2": "pair-1"}
 LOW, SLIGHTLY, SAME = 0.25, 0.10, 0.10
@@ -39,7 +39,7 @@ def functions_are_not_reused(results: dict[str, pd.DataFrame]) -> list[Statement
     statements = []
     for network, name in DOUBLE.items():
         frame = results[f"double-{network}"]
-        inner = pairs_mean(frame, "sharing").drop(columns=["input", "output", "total"]).mean(axis=1, skipna=False)
+        inner = between(pairs_mean(frame, "sharing")).mean(axis=1, skipna=False)
         text = f"{name}: between the layers of inputs and outputs, less than {LOW:.0%} is shared"
         statements.append(Statement(text, inner, LOW - inner))
     return statements

@@ -9,7 +9,7 @@ from reproduction.experiments.reuse import PULLS
 from reproduction.runs.measures import inner_sharing, lost_by_exchange, sharing_with_itself, variants_of
 
 MORE, NEARLY, SAME, LOST = 0.25, 0.9, 0.1, 0.5
-MADE = {"copied": "outer weights copied", "built-in": "one adder by construction"}
+CALLED = {"copied": "outer weights copied", "built-in": "one adder by construction"}
 
 
 def reuse_is_seen(results: dict[str, pd.DataFrame]) -> list[Statement]:
@@ -56,4 +56,4 @@ def sharing_follows_the_dose(results: dict[str, pd.DataFrame]) -> list[Statement
 
 def _made(results: pd.DataFrame) -> dict[str, str]:
     """The networks that reuse by construction, with their names, as far as there are results of them."""
-    return {variant: name for variant, name in MADE.items() if variant in variants_of(results)}
+    return {variant: name for variant, name in CALLED.items() if variant in variants_of(results)}

@@ -28,9 +28,10 @@ from reproduction.protocol.config import Config
 
 DIGITS, SUMS = double.INPUTS // 2, double.OUTPUTS // 2  # of one pair
 AGAIN = "pair-1 again"
-# Variant -> the strength of the pull. None, five doses, then reuse by construction.
+# Variant -> the strength of the pull: none, and five doses.
 PULLS = {"none": 0.0, "dose-1": 0.003, "dose-2": 0.01, "dose-3": 0.03, "dose-4": 0.1, "dose-5": 0.3}
-VARIANTS = (*PULLS, "copied", "built-in")
+MADE = ("copied", "built-in")  # networks that reuse by construction
+VARIANTS = (*PULLS, *MADE)
 # A pair, with the inner weights of another mask -> that mask's stage.
 EXCHANGED = {"pair-1": "pair-2", "pair-2": "pair-1", AGAIN: AGAIN}
 
@@ -166,7 +167,7 @@ class Reuse(Double):
             loss = functools.partial(_pulled, data.loss, pull) if pull else data.loss
             make = functools.partial(self._network_of, variant)
             network, curve = self._train_weights(seed, data, loss, progress, make, stage_of("weights", variant))
-            if variant in ("copied", "built-in"):
+            if variant in MADE:
                 cast(PairsFNN, network).copy_first_pair()
             networks[variant] = network
             rows += curve

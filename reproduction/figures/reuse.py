@@ -20,7 +20,6 @@ from reproduction.runs.measures import (
     variants_of,
 )
 
-MADE = ("copied", "built-in")  # networks that reuse by construction
 NAME = "reuse"  # of the experiment's results
 NAMES = {
     "none": "as in the paper",

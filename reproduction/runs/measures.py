@@ -30,12 +30,17 @@ def by_layer(results: pd.DataFrame, stage: str, metric: str) -> pd.DataFrame:
     return chosen.pivot(index="seed", columns="layer", values="value")[layers]
 
 
-def chance(results: pd.DataFrame, other: str) -> pd.DataFrame:
+def chance(results: pd.DataFrame, other: str, whole: str = "unmasked") -> pd.DataFrame:
     """Compute the sharing to expect of a mask independent of the other task's: the proportion that the other keeps.
 
-    Seeds in rows, layers in columns, as :func:`by_layer`.
+    Seeds in rows, layers in columns, as :func:`by_layer`. ``whole`` is the stage that keeps every weight.
     """
-    return by_layer(results, other, "kept") / by_layer(results, "unmasked", "kept")
+    return by_layer(results, other, "kept") / by_layer(results, whole, "kept")
+
+
+def between(layers: pd.DataFrame) -> pd.DataFrame:
+    """Select the layers between the first and the last of :func:`by_layer`: those that two pairs can share."""
+    return layers.drop(columns=["input", "output", "total"])
 
 
 def pairs_mean(results: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -75,7 +80,7 @@ def sharing_with_itself(results: pd.DataFrame, variant: str) -> pd.Series:
 
 
 def _inner(results: pd.DataFrame, stage: str) -> pd.Series:
-    return by_layer(results, stage, "sharing").drop(columns=["input", "output", "total"]).mean(axis=1)
+    return between(by_layer(results, stage, "sharing")).mean(axis=1)
 
 
 def least_reuse_seen(results: pd.DataFrame, level: float = 0.95) -> tuple[float, float, float]:
@@ -99,9 +104,9 @@ def least_reuse_seen(results: pd.DataFrame, level: float = 0.95) -> tuple[float,
 
 def inner_chance(results: pd.DataFrame, variant: str) -> pd.Series:
     """Average the sharing over the same layers that independent masks of the two pairs would have."""
-    kept, sizes = (by_layer(results, stage_of(part, variant), "kept") for part in ("pair-1", "unmasked"))
-    other = by_layer(results, stage_of("pair-2", variant), "kept")
-    return ((kept + other) / 2 / sizes).drop(columns=["input", "output", "total"]).mean(axis=1)
+    whole = stage_of("unmasked", variant)
+    each = [between(chance(results, stage_of(pair, variant), whole)).mean(axis=1) for pair in PAIR_NAMES]
+    return sum(each) / len(each)
 
 
 def likeness(results: pd.DataFrame, variant: str) -> pd.Series:

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
 
 from reproduction.runs.measures import number
 
@@ -69,6 +68,8 @@ def beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _p(ours: pd.Series, theirs: pd.Series) -> float:
+    from scipy import stats  # takes a second, which no other command should wait for
+
     n, m = len(ours), len(theirs)
     if n < 2:
         return math.nan
