@@ -1,4 +1,4 @@
-"""The paper's claims, and three of our own beside them, as predicates on results.
+"""The paper's claims, and some of our own beside them, as predicates on results.
 
 A claim is a list of statements, each a margin measured in every seed: positive where the statement holds. A statement
 holds, or fails, if the mean margin's one-sided 95% bound lies on that side of zero; else it is undecided. A claim is
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from modules_lib.analysis.theme import count
-from reproduction.claims import addmul, alpha, cifar, double, permuted, reuse, scan
+from reproduction.claims import addmul, again, alpha, cifar, double, permuted, reuse, scan
 from reproduction.claims.statement import FAILS, HOLDS, SINGLE, Statement
 from reproduction.experiments import EXPERIMENTS, published_preset
 from reproduction.runs.published import published
@@ -164,6 +164,12 @@ CLAIMS = [
           reuse.modules_carry_over),
     Claim(24, "Ours: sharing follows the degree to which the two additions are computed alike", "beside P2",
           reuse.sharing_follows_the_dose),
+    Claim(25, "Ours: a module is one thing: masks of one subtask, found twice, agree more than those of two subtasks",
+          "beside section 3", again.masks_found_twice_agree),
+    Claim(26, "Ours: at a higher price a module shrinks, and hardly moves", "beside Fig. 7",
+          again.smaller_modules_lie_within),
+    Claim(27, "Ours: inverted masks fail for want of the layers that both operations read and write", "beside Fig. 8",
+          again.inverses_lack_their_ends),
 ]  # fmt: skip
 
 

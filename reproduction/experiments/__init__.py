@@ -8,6 +8,7 @@ from typing import Any
 from modules_lib.datasets.images import CLASSES
 from modules_lib.support.checks import check_choice
 from reproduction.experiments.addmul import AddMul
+from reproduction.experiments.again import AddMulAgain, DoubleAgain
 from reproduction.experiments.capacity import Capacity
 from reproduction.experiments.cifar import RELEASED, LeaveOneOut
 from reproduction.experiments.compare_samplers import Samplers
@@ -72,6 +73,9 @@ def _entries() -> dict[str, Experiment]:
             for variant in VARIANTS
         },
         "reuse": Experiment(Reuse.presets(), "reuse", (22, 23, 24)),
+        "again-addmul-fnn": Experiment(AddMulAgain.presets("fnn"), "again", (25, 26, 27)),
+        "again-addmul-lstm": Experiment(AddMulAgain.presets("lstm"), "again", (25, 26, 27)),
+        "again-double-fnn": Experiment(DoubleAgain.presets("fnn"), "again", (25, 26)),
         "samplers": Experiment(Samplers.all_presets(), "own", published={"laptop": {"repeats": 2}}),
     }
 

@@ -125,6 +125,18 @@ def lost_by_exchange(results: pd.DataFrame, variant: str) -> pd.Series:
     return sum(lost) / len(lost)
 
 
+def agreement(results: pd.DataFrame, first: str, second: str, metric: str = "iou") -> pd.DataFrame:
+    """Select the intersection over union of two stages' masks, or that "iou by chance": as :func:`by_layer`."""
+    return by_layer(results[results["task"] == second], first, metric)
+
+
+def part_within(results: pd.DataFrame, inner: str, outer: str) -> pd.Series:
+    """Compute the proportion of a stage's kept weights that the stage before it, ``outer``, keeps, too, by seed."""
+    union = agreement(results, outer, inner)["total"]
+    kept = {stage: by_layer(results, stage, "kept")["total"] for stage in (inner, outer)}
+    return union * (kept[inner] + kept[outer]) / (1 + union) / kept[inner]
+
+
 def confusions(results: pd.DataFrame, stage: str) -> np.ndarray:
     """Read the confusion matrices of CIFAR-10, normalised per true class: [seeds, true class, taken for]."""
     chosen = results[(results["stage"] == stage) & (results["metric"] == "confusion")]

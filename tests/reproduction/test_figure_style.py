@@ -13,7 +13,7 @@ from modules_lib.datasets.images import CLASSES
 from reproduction.experiments import CHAPTERS, preset, published_preset
 from reproduction.experiments import two_xors as toy
 from reproduction.experiments.scan import OUTPUT, TOKENS
-from reproduction.figures import addmul, alpha, captions, cifar, double, method, permuted, reuse, scan
+from reproduction.figures import addmul, again, alpha, captions, cifar, double, method, permuted, reuse, scan
 from reproduction.notebook import display
 from reproduction.runs.measures import DOUBLE, NETWORKS, PAIR_NAMES, SPLIT_NAMES, TASKS
 from reproduction.runs.published import published
@@ -31,6 +31,7 @@ def drawn():
     swept, images = of({"small": "sweep-small", "large": "sweep-large"}), of({"cifar10": "cifar10"})
     commands = of({"scan": "scan"})
     made = of({"reuse": "reuse"})
+    twice = [of({name: f"again-{name}" for name in again.NAMES})] * 2
     variants = of({name: f"permuted-{name}" for name in permuted.VARIANTS})
     all_results = of({name: name for name in (*CHAPTERS["alpha"], *alpha.SHOWN)})
     stages = {"full": "full task", **TASKS, **PAIR_NAMES, **SPLIT_NAMES}
@@ -43,6 +44,10 @@ def drawn():
         addmul.weights_per_layer: addmul.weights_per_layer(*arithmetic),
         addmul.performed: addmul.performed("fnn", *arithmetic),
         addmul.accuracy_per_mask: addmul.accuracy_per_mask(*arithmetic),
+        again.agreement_per_layer: again.agreement_per_layer(*twice),
+        again.without_ends: again.without_ends(*twice),
+        again.in_halves: again.in_halves(*twice),
+        again.pairs_in_halves: again.pairs_in_halves(*twice),
         double.sharing_per_layer: double.sharing_per_layer(*pairs),
         double.weights_per_layer: double.weights_per_layer(*pairs),
         double.accuracy_per_mask: double.accuracy_per_mask(*pairs),
@@ -77,7 +82,7 @@ def drawn():
     }
 
 
-MODULES = (addmul, alpha, cifar, double, maskmap, method, permuted, reuse, scan)
+MODULES = (addmul, again, alpha, cifar, double, maskmap, method, permuted, reuse, scan)
 
 
 FIGURES = [
