@@ -60,6 +60,22 @@ def controls_of_classes(rows: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines))
 
 
+def matched_modules(names: Mapping[str, str]) -> Markdown:
+    """Tabulate how far modules of networks of different seeds agree, before and after their units are matched.
+
+    Args:
+        names: subtasks -> their names.
+    """
+    about = json.loads((results_folder() / "matching.json").read_text(encoding="utf8"))
+    rows = pd.DataFrame(about["rows"])
+    heads = ["two networks, units as they are", "by chance", "units matched", "by chance, each unit's number kept"]
+    lines = [f"| module | {' | '.join(heads)} | one network, found twice |", "|---|" + "---:|" * (len(heads) + 1)]
+    for (_, task), chosen in rows.groupby(["experiment", "task"], sort=False):
+        columns = ("before", "chance", "matched", "chance by units", "again")
+        lines.append(f"| {names[task]} | {' | '.join(number(chosen[column]) for column in columns)} |")
+    return Markdown("\n".join(lines))
+
+
 def _mean(values: pd.Series) -> str:
     return number(values) if values.notna().any() else ""
 

@@ -8,7 +8,7 @@ from typing import Any
 from IPython.display import Markdown
 
 from modules_lib.analysis.theme import count
-from reproduction.experiments import EXPERIMENTS, published_preset, read_config
+from reproduction.experiments import EXPERIMENTS, nearest_scale, published_preset, read_config
 from reproduction.pages.commands import run_command
 from reproduction.runs.published import results_folder
 from reproduction.runs.store import Run, stored
@@ -25,6 +25,9 @@ ENVIRONMENT = {
     "threads": "threads of a run",
     "dirty": "made with changes that no commit has",
 }
+
+
+SHOWN = {"laptop": "hours at laptop scale", "paper": "hours at the paper's scale"}
 
 
 def published() -> list[list[Run]]:
@@ -70,6 +73,21 @@ def all_runs() -> Markdown:
     number = sum(map(len, published()))
     lines.append(f"| **all** | | {count(number, 'run')} | | **{total / 3600:.1f}** |")
     return Markdown("\n".join(lines))
+
+
+def computing_time() -> Markdown:
+    """Tabulate the hours of one thread that the published runs took: by experiment, processor and scale."""
+    hours: dict[tuple[str, str], dict[str, float]] = {}
+    for run in (run for runs in published() for run in runs):
+        about, (scale, _) = run.provenance(), nearest_scale(read_config(run.config()))
+        of = hours.setdefault((run.experiment, about.get("hardware") or "not known"), dict.fromkeys(SHOWN, 0.0))
+        if scale in of:
+            of[scale] += about["seconds"] / 3600
+    lines = [f"| experiment | processor | {' | '.join(SHOWN.values())} |", "|---|---|" + "---:|" * len(SHOWN)]
+    for (experiment, processor), of in hours.items():
+        lines.append(f"| `{experiment}` | {processor} | {' | '.join(f'{of[scale]:.1f}' for scale in SHOWN)} |")
+    sums = " | ".join(f"**{sum(of[scale] for of in hours.values()):.1f}**" for scale in SHOWN)
+    return Markdown("\n".join([*lines, f"| **all** | | {sums} |"]))
 
 
 def _settings(run: Run) -> str:
