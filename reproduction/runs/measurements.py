@@ -61,15 +61,41 @@ def unpacked(rows: Iterable[dict[str, Any]]) -> Rows:
     """Make the measurements of :func:`packed` rows single again; rows that are single stay as they are."""
     single: Rows = []
     for row in rows:
-        if not isinstance(row["value"], list):
+        if isinstance(row["value"], list):
+            column, places = _places(row)
+            for place, value in zip(places, row["value"], strict=True):
+                single.append({**row, **({column: place} if column else {}), "value": value})
+        else:
             single.append(row)
-            continue
-        column = next((name for name in SERIES if _is_series(name, row.get(name))), None)
-        places = _read(row[column]) if column else [None] * len(row["value"])
-        common = {name: value for name, value in row.items() if name != "value"}
-        for place, value in zip(places, row["value"], strict=True):
-            single.append({**common, **({column: place} if column else {}), "value": value})
     return single
+
+
+def add_to_columns(columns: dict[str, list[Any]], rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> None:
+    """Append :func:`packed` or single rows to lists by column; many times faster than from :func:`unpacked` rows.
+
+    Args:
+        columns: column -> its values so far.
+        rows: of one run.
+        about: the columns that have one value in the whole run.
+    """
+    for row in rows:
+        values = row["value"] if isinstance(row["value"], list) else [row["value"]]
+        series, places = _places(row)
+        for name, column in columns.items():
+            if name == "value":
+                column += values
+            elif name == series:
+                column += places
+            else:
+                column += [about[name] if name in about else row.get(name)] * len(values)
+
+
+def _places(row: dict[str, Any]) -> tuple[str | None, list[Any]]:
+    """The column in which the measurements of a row differ, and its values; none where they are one."""
+    column = next((name for name in SERIES if _is_series(name, row.get(name))), None)
+    return column, _read(row[column]) if column else [None] * (
+        len(row["value"]) if isinstance(row["value"], list) else 1
+    )
 
 
 def _is_series(name: str, value: Any) -> bool:

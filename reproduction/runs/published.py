@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modules_lib.support.folders import folder
-from reproduction.runs.measurements import COLUMNS
+from reproduction.runs.measurements import COLUMNS, add_to_columns
 from reproduction.runs.sealing import seal
 from reproduction.runs.store import TEXT_FILES, Run, stored
 
@@ -36,10 +36,8 @@ def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}  # ten times faster than from rows
     for run in runs:
         if experiment in (None, run.experiment):
-            rows = run.metrics()
-            run_is = {"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed}
-            for name, column in columns.items():
-                column += [run_is[name]] * len(rows) if name in run_is else [row.get(name) for row in rows]
+            about = {"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed}
+            add_to_columns(columns, run.series(), about)
     # Categories are compared as numbers, many times faster than text.
     return pd.DataFrame(columns).astype({"value": float, "stage": "category", "metric": "category"})
 

@@ -96,8 +96,12 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read the measurements, a mapping each, under the names that their columns have now."""
+        return unpacked(self.series())
+
+    def series(self) -> list[dict[str, Any]]:
+        """Read the measurements as they are stored, a mapping a series (``reproduction.runs.measurements``)."""
         rows = json.loads(f"[{','.join(self._text('metrics.jsonl').splitlines())}]")
-        return unpacked(map(with_names_of_today, rows))
+        return [with_names_of_today(row) for row in rows]
 
     def masks(self, stage: str) -> Masks:
         return Masks.load(self.checked(f"masks/{stage}.safetensors"))
