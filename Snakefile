@@ -66,7 +66,6 @@ GRID = grid()
 PUBLISHED = TRIED.with_name("published")
 MARKS = {str(tried(folder)): folder for folder in GRID}
 PYTHON = f"'{sys.executable}' -m"
-NEEDS = config["resources"][config["scale"]]
 
 if workflow.is_main_process:
     try:
@@ -84,6 +83,16 @@ def arguments(folder):
         values = value if isinstance(value, list | tuple) else [value]
         words.append(f"--{setting.replace('_', '-')} {' '.join(map(str, values))}")
     return " ".join(words)
+
+
+def asked(name):
+    """A function from the mark of a run to its number of minutes, megabytes or GPUs."""
+
+    def of(wildcards):
+        own = config["exceptions"].get(config["scale"], {}).get(GRID[MARKS[f"{TRIED}/{wildcards.run}"]][0], {})
+        return (config["resources"][config["scale"]] | own)[name]
+
+    return of
 
 
 def made_at(place):
@@ -129,9 +138,9 @@ for place in range(len(config.get("queue", [0]))):
         priority: -place
         threads: 1
         resources:
-            runtime=NEEDS["runtime"],
-            mem_mb=NEEDS["mem_mb"],
-            gpu=NEEDS["gpus"],
+            runtime=asked("runtime"),
+            mem_mb=asked("mem_mb"),
+            gpu=asked("gpus"),
         shell:
             "{PYTHON} reproduction run {params.arguments} --jobs {threads} {params.whole} || test -e {params.failed}"
 

@@ -104,7 +104,7 @@ def run(selection: Selected, jobs: int | None = None, one_commit: bool = False) 
     """Train an experiment's runs, or load finished ones; a run that fails is left out, and all others are made.
 
     Args:
-        jobs: trainings at once; by default one a core, or one on a GPU.
+        jobs: trainings at once; by default one a core, or one a GPU; more share one.
         one_commit: go on from checkpoints of this commit and processor alone; others are moved aside.
     """
     if jobs is not None:

@@ -9,9 +9,8 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
 
-import torch
-
 from modules_lib.support.checks import check_count
+from modules_lib.support.device import gpus
 from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.pool import Job, Training
@@ -43,12 +42,12 @@ def execute(
     """Make or load the runs of every config and seed: trained where they are not in the store yet or damaged there.
 
     Weights come first, then each stage's masks, beside one another where there are cores. Every part is made by one
-    thread, so that its result does not depend on what else is running; on a GPU parts take turns.
+    thread, so that its result does not depend on what else is running. Where there are GPUs, a part has one of them.
 
     Args:
         configs: one config or several.
         seeds: that many, counted from 0, or the seeds themselves.
-        at_once: how many parts; by default one a core, or one on a GPU.
+        at_once: how many parts; by default one a core, or one a GPU; more share a GPU, if its memory is enough.
 
     Returns:
         The finished runs: all configs of the first seed, then those of the next.
@@ -97,7 +96,7 @@ def chosen_seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def _default_at_once() -> int:
-    """One on a GPU, else one a core that this process may use."""
-    if torch.cuda.is_available():
-        return 1
+    """One a GPU, or one a core that this process may use."""
+    if there := gpus():
+        return len(there)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from modules_lib.support.device import gpus
 from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.worker import SECONDS_BETWEEN_REPORTS, begin_worker, work
@@ -81,9 +82,9 @@ class Job:
                 self.end()
         return not self.over
 
-    def begin(self, pool: ProcessPoolExecutor, part: str) -> Future[None]:
+    def begin(self, pool: ProcessPoolExecutor, part: str, gpu: int | None) -> Future[None]:
         self._open_bar()
-        future = pool.submit(work, self.config, self.seed, part)
+        future = pool.submit(work, self.config, self.seed, part, gpu)
         self.running.add(part)
         return future
 
@@ -122,7 +123,7 @@ class Job:
 
 
 class Training:
-    """Worker processes, and the parts of runs that they make now.
+    """Worker processes, and the parts of runs that they make now, each on the GPU that has fewest of them.
 
     A process that is killed takes all others with it. Their runs then go on from their checkpoints, each run alone;
     one whose process ends again has failed.
@@ -132,7 +133,8 @@ class Training:
         self.jobs, self.at_once = jobs, at_once
         self.context = multiprocessing.get_context("spawn")
         self._open_pool()
-        self.running: dict[Future[None], tuple[Job, str]] = {}
+        self.gpus = gpus()
+        self.running: dict[Future[None], tuple[Job, str, int | None]] = {}
 
     def _open_pool(self) -> None:
         """Open a pool with an event and a queue of its own: a killed process may hold the old ones for ever."""
@@ -164,20 +166,26 @@ class Training:
             for job in sorted(self.jobs, key=Job.turn):
                 for part in job.ready():
                     if self._has_room(job) and job.take():
-                        self.running[job.begin(self.pool, part)] = (job, part)
+                        gpu = self._least_used_gpu()
+                        self.running[job.begin(self.pool, part, gpu)] = (job, part, gpu)
         except BrokenProcessPool:
             if not self.running:  # else those that are running say so, too
                 self._begin_anew([])
 
+    def _least_used_gpu(self) -> int | None:
+        """The GPU on which fewest parts are being made; None where there is none."""
+        used = [gpu for _, _, gpu in self.running.values()]
+        return min(self.gpus, key=used.count, default=None)
+
     def _has_room(self, job: Job) -> bool:
-        if job.alone or any(other.alone for other, _ in self.running.values()):
+        if job.alone or any(other.alone for other, _, _ in self.running.values()):
             return not self.running
         return len(self.running) < self.at_once
 
     def _collect(self, done: Iterable[Future[None]]) -> None:
         broken = []
         for future in done:
-            job, part = self.running.pop(future)
+            job, part, _ = self.running.pop(future)
             job.running.discard(part)
             try:
                 future.result()
@@ -195,7 +203,7 @@ class Training:
     def _begin_anew(self, broken: list[Job]) -> None:
         """Go on with other processes after one was killed."""
         wait(self.running)  # all that the pool had ends
-        for job, part in self.running.values():
+        for job, part, _ in self.running.values():
             job.running.discard(part)
             broken.append(job)
         self.running.clear()
@@ -211,7 +219,7 @@ class Training:
             job.alone = True
 
     def _show(self) -> None:
-        jobs = {(job.config, job.seed): job for job, _ in self.running.values()}
+        jobs = {(job.config, job.seed): job for job, _, _ in self.running.values()}
         with contextlib.suppress(queue.Empty):
             while True:
                 config, seed, loop, steps = self.reports.get_nowait()

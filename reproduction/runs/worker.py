@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from modules_lib.masking.masks import Masks
+from modules_lib.support.device import use_gpu
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.training.progress import Progress
 from reproduction.protocol.config import Config
@@ -47,8 +48,10 @@ def _end_worker(*_: Any) -> None:
     _worker["progress"].stopping = True
 
 
-def work(config: Config, seed: int, part: str) -> None:
-    """Make one part of a run in a worker process, from the checkpoints of those before it."""
+def work(config: Config, seed: int, part: str, gpu: int | None = None) -> None:
+    """Make one part of a run in a worker process, from the checkpoints of those before it, on this GPU."""
+    if gpu is not None:
+        use_gpu(gpu)
     last = 0.0
     progress = Progress()
     keep(progress, config, seed)

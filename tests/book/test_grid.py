@@ -44,3 +44,14 @@ def test_a_changed_chapter_is_executed_alone(built_book):
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "run" not in todo and (todo["chapter"], todo["pages"]) == (1, 1)
     assert len(all_chapters()) > 1 and (ROOT / "grid.yaml").exists()
+
+
+def test_an_experiment_asks_for_what_it_needs(tmp_path):
+    asked = ("scale=paper", "experiments=[capacity-huge,addmul-fnn]")
+    result = run_module("snakemake", "--dry-run", "runs", "--config", *asked, MODULES_RUNS=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    text = result.stdout + result.stderr
+    assert sorted(re.findall(r"runtime=(\d+), gpu=(\d), mem_mb=(\d+)", text)) == [
+        ("2880", "1", "16000"),
+        ("360", "1", "6000"),
+    ]
