@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help read book html lab serve chapters evidence test quick test-cluster bench format clean
+.PHONY: help read book html lab serve chapters evidence test quick test-cluster bench gpu format clean
 
 help:
 	@echo "make read        the book from the published results, without training, in two minutes"
@@ -27,6 +27,7 @@ help:
 	@echo "make quick       the tests of the library alone, without the slow ones: under a minute"
 	@echo "make test-cluster  the grid of runs on a real Slurm of two nodes, here (root; Debian's slurm-wlm and munge)"
 	@echo "make bench       time a step of mask training against a plain one: JSON=1 for programs"
+	@echo "make gpu         what a machine with a GPU can show: its tests, the bench, a laptop book; prints what to report"
 	@echo "make evidence    make and publish the runs of evidence.yaml at the paper's sizes, JOBS=2 at once: days"
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
 	@echo "make format      put the code in its normal form"
@@ -69,6 +70,9 @@ evidence: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.bench $(if $(JSON),--json)
+
+gpu: $(INSTALLED)
+	@$(BIN)/python -m tools.gpu
 
 format: $(INSTALLED)
 	$(BIN)/python -m ruff check --fix

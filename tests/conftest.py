@@ -18,6 +18,13 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 DESKTOP = 1300  # pixels of width
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out tests that need a GPU where there is none."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Results must not depend on how many cores the machine has, those of fixtures neither."""

@@ -170,7 +170,7 @@ def test_trained_weights_are_written_and_those_that_left_stay(precision):
     assert (after[~left] == 0.5).all() and torch.equal(after[left], before[left])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_what_is_left_moves_to_a_gpu():
     masked, x = partly_dead(network()), torch.ones(8, 6)
     drop_dead(masked)

@@ -267,7 +267,7 @@ def test_logits_are_float32_whatever_the_model_is():
     assert outputs.dtype == torch.bfloat16 and masked.logits.grad.dtype == torch.float32
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_everything_moves_to_the_gpu(network):
     model, inputs = network
     masked = MaskedModel(model, samples=K).cuda()

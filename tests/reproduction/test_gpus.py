@@ -1,4 +1,4 @@
-"""Several GPUs: which part of a run is given to which, with stand-ins for the devices and for the processes."""
+"""GPUs: which part of a run has which, and `make gpu`; with stand-ins for devices and processes, and on real ones."""
 
 from collections import Counter
 from concurrent.futures import Future
@@ -11,6 +11,7 @@ from reproduction.experiments import preset
 from reproduction.runs import execute as running
 from reproduction.runs import pool
 from reproduction.runs.execute import execute
+from tools import gpu
 
 TINY = preset("addmul-fnn", "smoke", hidden=(8,), weight_steps=2, mask_steps=2)
 
@@ -21,16 +22,14 @@ class Processes:
     def __init__(self, *_):
         self.given, self.left = [], []
 
-    def submit(self, work, config, seed, part, gpu):
+    def submit(self, work, config, seed, part, number):
         future = Future()
-        self.given.append(((seed, part), gpu))
-        self.left.append((future, gpu))
+        self.given.append(((seed, part), number))
+        self.left.append((future, number))
         return future
 
     def end_one(self):
-        future, gpu = self.left.pop(0)
-        future.set_result(None)
-        return gpu
+        self.left.pop(0)[0].set_result(None)
 
     def shutdown(self, **_):
         pass
@@ -46,7 +45,7 @@ def processes(monkeypatch):
         return made[-1]
 
     def look(futures, **_):
-        at_once.append(Counter(gpu for _, gpu in made[-1].left))
+        at_once.append(Counter(number for _, number in made[-1].left))
         made[-1].end_one()
         return {future for future in futures if future.done()}, set()
 
@@ -65,7 +64,7 @@ def test_every_gpu_has_a_part_of_its_own(processes):
     assert len(pool.given) == 6 * (1 + 3 + 1)  # weights, stages, end
     assert max(sum(counts.values()) for counts in at_once) == 4
     assert all(count == 1 for counts in at_once for count in counts.values())
-    assert {gpu for _, gpu in pool.given} == {0, 1, 2, 3}
+    assert {number for _, number in pool.given} == {0, 1, 2, 3}
 
 
 def test_more_parts_than_gpus_are_spread_over_them(processes):
@@ -78,9 +77,31 @@ def test_more_parts_than_gpus_are_spread_over_them(processes):
 def test_a_machine_without_gpus_has_none_to_give(processes, monkeypatch):
     monkeypatch.setattr(pool, "gpus", list)
     execute(TINY, 1, at_once=2)
-    assert {gpu for _, gpu in processes[0][0].given} == {None}
+    assert {number for _, number in processes[0][0].given} == {None}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["addmul-fnn", "addmul-lstm", "scan", "cifar10", "permuted-equal"])
+def test_a_run_is_made_on_a_gpu_and_its_masks_come_back(name):
+    config = preset(name, "smoke")
+    [run] = execute(config)
+    assert run.provenance()["device"] == "cuda"
+    assert {mask.device.type for stage in config.stages for mask in run.masks(stage).values()} == {"cpu"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs here")
-def test_there_are_no_gpus_without_cuda():
+def test_without_a_gpu_there_is_none_to_use_and_a_sentence_says_so(capsys):
     assert gpus() == []
+    assert gpu.main() == 2
+    assert "finds no GPU here: run this on a machine with one" in capsys.readouterr().err
+
+
+def test_every_part_is_shown_also_after_one_that_fails(monkeypatch, capfd):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "machine", lambda: "1 x Stand-in")
+    said = {"fails": ["-c", "raise SystemExit(3)"], "passes": ["-c", "print('shown')"]}
+    monkeypatch.setattr(gpu, "PARTS", said)
+    assert gpu.main() == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert "shown" in lines and "  1 x Stand-in" in lines
+    assert [line.partition(" in ")[0] for line in lines[-2:]] == ["  fails: failed (3)", "  passes: passed"]
