@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.plain import CellEncoderDecoder, CellLSTM
-from modules_lib.datasets import arithmetic
+from modules_lib.datasets import arithmetic, scan
 from modules_lib.datasets.scan import ACTIONS, END, LONGEST_COMMAND, WORDS, Scan, commands
 from modules_lib.models.encoder_decoder import EncoderDecoder
 from modules_lib.models.paper_networks import CNN, FNN, RepeatLSTM
@@ -66,16 +66,9 @@ def batch_of(case: Case) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Ten
         return images.to(device()), labels.to(device()), F.cross_entropy
     if case.data == "commands":
         (words, answers, _), _ = Scan.of(commands(), device()).batch(2 * BATCH, "bench")
-        return torch.cat([words, answers], 1), answers, sequence_loss
+        return torch.cat([words, answers], 1), answers, scan.loss
     data = arithmetic.Arithmetic.of("add", "mul", device=device())
     return *data.batch(BATCH, "bench"), arithmetic.loss
-
-
-def sequence_loss(scores: Tensor, answers: Tensor) -> Tensor:
-    """Cross-entropy summed over time; scores [batch, T, tokens], or of the answers' tokens only."""
-    there = answers >= 0
-    scores = scores[there] if scores.dim() == 3 else scores
-    return F.cross_entropy(scores, answers[there], reduction="sum") / len(answers)
 
 
 def given(case: Case, inputs: Tensor, step: int) -> Any:

@@ -207,10 +207,13 @@ def loss(scores: Tensor, actions: Tensor) -> Tensor:
     """Compute the cross-entropy, summed over time and averaged over the batch.
 
     Args:
-        scores: [tokens in the answers, tokens], from :class:`modules_lib.models.encoder_decoder.EncoderDecoder`.
-        actions: int64 [batch, 49].
+        scores: [batch, 49, tokens], from :class:`modules_lib.models.encoder_decoder.EncoderDecoder`.
+        actions: int64 [batch, 49], -1 where they have ended.
     """
-    return F.cross_entropy(scores, actions[actions >= 0], reduction="sum") / len(actions)
+    size, there = len(actions), actions >= 0
+    if scores.is_cpu:  # elsewhere the host would have to wait to know how many tokens there are
+        scores, actions = scores[there], actions[there]
+    return F.cross_entropy(scores.flatten(0, -2), actions.flatten(), ignore_index=-1, reduction="sum") / size
 
 
 @torch.no_grad()

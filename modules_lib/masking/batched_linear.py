@@ -85,7 +85,7 @@ class Draw:
         end = 0
         for start, size in sorted(self.reached.items()) + [(len(self.logits), 0)]:
             for total in self.gradients.values():
-                total[end:start] = 0.0
+                total[end:start].zero_()
             end = start + size
         gradients, self.gradients, self.reached = self.gradients, {}, {}
         return gradients

@@ -42,6 +42,10 @@ class Grid:
     def all(cls, shape: torch.Size, device: torch.device) -> Grid:
         return cls(shape, *(torch.arange(size, device=device) for size in (_height(shape), _width(shape))))
 
+    def to(self, device: torch.device) -> Grid:
+        """Move the grid to a device."""
+        return Grid(self.shape, self.rows.to(device), self.columns.to(device))
+
     @property
     def size(self) -> int:
         """The number of weights that take part, R * C."""

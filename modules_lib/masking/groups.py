@@ -30,6 +30,10 @@ class Groups:
     of: Tensor
     layers: Tensor
 
+    def to(self, device: torch.device) -> Groups:
+        """Move the groups to a device."""
+        return Groups(self.of.to(device), self.layers.to(device))
+
     @property
     def count(self) -> int:
         """The number of groups, G."""
@@ -152,4 +156,4 @@ def masked_by(unit: Unit) -> Callable[[str, torch.Size], bool]:
 
 def expanded(groups: Groups, values: Tensor) -> Tensor:
     """Give each weight the value of its group: [G] -> [N]."""
-    return values[groups.of.to(values.device)]
+    return values[groups.of]

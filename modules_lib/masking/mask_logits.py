@@ -59,6 +59,7 @@ class MaskLogits(nn.Module):
         self.forward_samples: Callable[..., object] | None = getattr(model, "forward_samples", None)
         self.living: Tensor | None = None
         self.grids: list[Grid] | None = None
+        self._move(self.logits.device)
 
     def _cast(self, tensor: Tensor) -> Tensor:
         """float32 -> the type of the products; everything else stays as it is."""
@@ -82,8 +83,7 @@ class MaskLogits(nn.Module):
         """Move or convert the wrapped model along; ``to`` and ``cuda`` call this."""
         self.model._apply(fn, recurse)
         super()._apply(fn, recurse)
-        if self.living is not None:
-            self._place(self.living.to(self.logits.device))
+        self._move(self.logits.device)
         return self
 
     @torch.no_grad()
@@ -129,17 +129,20 @@ class MaskLogits(nn.Module):
         """Go on with the weights at these positions, int32 [M] (None: all), and these logits [M]."""
         weights = self._cast(self._all_weights())
         if living is not None:
-            living = living.to(weights.device)
-            weights = weights[living.long()]
+            weights = weights[living.to(weights.device).long()]
         self._take(living, logits.to(weights.device).clone(), weights)
 
     def _take(self, living: Tensor | None, logits: Tensor, weights: Tensor) -> None:
         self.logits, self.weights = nn.Parameter(logits), weights.requires_grad_(self.weights.requires_grad)
-        self._place(living)
-
-    def _place(self, living: Tensor | None) -> None:
         self.living = living
         self.grids = None if living is None else grids_at(living.long(), list(self.shapes.values()))
+        self._move(weights.device)
+
+    def _move(self, device: torch.device) -> None:
+        """Move what says where the weights are."""
+        self.groups = self.groups and self.groups.to(device)
+        self.living = None if self.living is None else self.living.to(device)
+        self.grids = self.grids and [grid.to(device) for grid in self.grids]
 
     def _all_weights(self) -> Tensor:
         """[N], of the wrapped model, in its own type."""
@@ -154,7 +157,7 @@ class MaskLogits(nn.Module):
         """Give the penalty on each logit: alpha or, where each weight has its price, alpha times the group's size."""
         if self.groups is None or self.penalty == "group":
             return alpha
-        return alpha * self.groups.sizes.to(self.logits.device)
+        return alpha * self.groups.sizes
 
     def masks(self) -> Masks:
         """Threshold the logits: a weight is kept where its probability exceeds one half.

@@ -5,6 +5,7 @@ same distribution with one uniform number a weight and sample instead of two and
 noise: the backward pass makes it again from its keys (:mod:`modules_lib.support.rng`).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,8 +51,15 @@ def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> 
     tensor that a view is of would be compiled in, too.
     """
     own = slice(start, start + size)
-    at = torch.tensor(start, dtype=torch.int32, device=tensors[0].device) if positions is None else positions[own]
+    at = _position(start, tensors[0].device) if positions is None else positions[own]
     return [part.detach() for part in (at, *(tensor[own] for tensor in tensors))]
+
+
+@functools.lru_cache(maxsize=4096)
+@torch.inference_mode(False)
+def _position(start: int, device: torch.device) -> Tensor:
+    """A position on the device, made once: pieces begin at the same ones in every step."""
+    return torch.tensor(start, dtype=torch.int32, device=device)
 
 
 def draw_masked(

@@ -63,7 +63,7 @@ class EncoderDecoder(nn.Module):
             begin_lstm(lstm, first_weights)
 
     def forward(self, words: Tensor, answers: Tensor, teach: bool = True) -> Tensor:
-        """Score every token of the answers, one answer after another.
+        """Score every token at each place of the answers: [B, T, tokens], zero behind the end of an answer.
 
         Args:
             words: int64 [B, W], -1 where a sequence has ended.
@@ -73,9 +73,6 @@ class EncoderDecoder(nn.Module):
 
         Raises:
             ValueError: a sequence is empty.
-
-        Returns:
-            [number of tokens in the answers, tokens], in the order of ``answers[answers >= 0]``.
         """
         return self.forward_samples(self._own_weights(), words, answers, teach)
 
@@ -86,7 +83,7 @@ class EncoderDecoder(nn.Module):
             weights: name -> [K, ...], or [1, ...] where all parts have the same.
         """
         groups = max(len(weight) for weight in weights.values())
-        packing = Packing((answers >= 0).sum(1), groups)
+        packing = Packing(answers >= 0, groups)
         layers = layers_of("decoder", weights, self._read(weights, words, packing.order), packing.counts)
         if teach:
             first = torch.full_like(answers[:, :1], self.end)
@@ -96,7 +93,7 @@ class EncoderDecoder(nn.Module):
             if self.dropout.training:  # the choice had its own draw of it
                 layers = layers_of("decoder", weights, [layer.state for layer in layers], packing.counts)
         outputs, _ = self._run(layers, self._embedded(weights["tokens.weight"], fed))[-1]
-        return packing.unpack(self._scores(weights, outputs), answers >= 0)
+        return packing.unpack(self._scores(weights, outputs))
 
     def _own_weights(self) -> Weights:
         return {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
@@ -123,7 +120,7 @@ class EncoderDecoder(nn.Module):
         if self.word_end is not None:
             words = with_end(words, self.word_end)
         lengths, (groups, size) = (words >= 0).sum(1), order.shape
-        packing = Packing(lengths, groups)
+        packing = Packing(words >= 0, groups)
         x = self._embedded(weights["words.weight"], packing.pack(words.clamp(min=0)))  # [K, N, embedding]
         zero = (x.new_zeros(groups, size, self.encoder.hidden_size),) * 2
         layers = layers_of("encoder", weights, [zero] * self.encoder.num_layers, packing.counts)

@@ -127,7 +127,7 @@ def layers_of(part: str, weights: dict[str, Tensor], states: list[State], counts
 def _in_one_type(*tensors: Tensor) -> list[Tensor]:
     """The tensors, under autocast in its type: the backward pass multiplies with tensors that the steps save."""
     kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
         return list(tensors)
     return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
 

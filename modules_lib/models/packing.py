@@ -8,7 +8,6 @@ Tokens are rows, so that a step's are one piece of memory, which nothing has to 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 
 import torch
@@ -21,33 +20,38 @@ State = tuple[Tensor, Tensor]  # hidden and cell state
 class Packing:
     """The places of the tokens of B sequences in [K, N]: step by step, and in each step the longest sequence first.
 
-    Every group has as many places in a step as the group that has most sequences left.
+    Every group has as many places in a step as the group that has most sequences left. Elsewhere than on a CPU all stay
+    to the last step: the host would have to wait to know which have ended.
 
     Args:
-        lengths: int64 [B], at least 1 each; the first B / K sequences are the first group.
+        there: bool [B, T], where sequences have tokens, at least 1 each; the first B / K sequences are the first group.
         groups: K.
 
     Raises:
-        ValueError: a sequence is empty.
+        ValueError: a sequence is empty; elsewhere than on a CPU that is not looked at.
 
     Attributes:
         counts: sequences in each step.
         order: int64 [K, B / K], the sequences of each group, the longest first.
     """
 
-    def __init__(self, lengths: Tensor, groups: int):
-        there = lengths.device
-        if int(lengths.min()) < 1:
-            raise ValueError("A sequence is empty; every sequence must have at least one token.")
+    def __init__(self, there: Tensor, groups: int):
+        device, lengths = there.device, there.sum(1)
         grouped = lengths.view(groups, -1)  # [K, b]
         descending, order = grouped.sort(stable=True, dim=1, descending=True)
-        steps = torch.arange(int(lengths.max()), device=there)
-        self.counts: list[int] = (descending.amax(0) > steps[:, None]).sum(1).tolist()
-        self.order = torch.arange(groups, device=there)[:, None] * grouped.shape[1] + order
-        self._rank = order.argsort(1).flatten()  # [B], place of a sequence within each step
-        self._starts = torch.tensor([0, *itertools.accumulate(self.counts)], device=there)
-        self._step = steps.repeat_interleave(torch.tensor(self.counts, device=there))  # [N]
-        place = torch.arange(len(self._step), device=there) - self._starts[self._step]
+        steps = torch.arange(there.shape[1], device=device)
+        left = (descending.amax(0) > steps[:, None]).sum(1)  # [T]
+        if there.is_cpu:
+            if int(lengths.min()) < 1:
+                raise ValueError("A sequence is empty; every sequence must have at least one token.")
+            self.counts = [count for count in left.tolist() if count]
+        else:
+            self.counts, left = [grouped.shape[1]] * len(steps), torch.full_like(left, grouped.shape[1])
+        self.order = torch.arange(groups, device=device)[:, None] * grouped.shape[1] + order
+        self._there, self._rank = there, order.argsort(1).flatten()  # [B], place of a sequence within each step
+        self._starts = F.pad(left.cumsum(0), (1, 0))  # [T + 1]
+        self._step = steps.repeat_interleave(left, output_size=sum(self.counts))  # [N]
+        place = torch.arange(len(self._step), device=device) - self._starts[self._step]
         self._row = self.order[:, place]  # [K, N]
 
     def pack(self, tokens: Tensor) -> Tensor:
@@ -58,10 +62,11 @@ class Packing:
         """Find where tokens of these sequences lie in [N], each in its group."""
         return self._starts[steps] + self._rank[rows]
 
-    def unpack(self, packed: Tensor, chosen: Tensor) -> Tensor:
-        """Unpack the chosen tokens, bool [B, T], one sequence after another: [K, N, C] -> [tokens, C]."""
-        rows, steps = chosen.nonzero(as_tuple=True)
-        return packed[rows // self.order.shape[1], self.at(rows, steps)]
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Unpack tokens: [K, N, C] -> [B, T, C], zero behind the end of a sequence."""
+        rows, steps = (torch.arange(size, device=packed.device) for size in self._there.shape)
+        places = self.at(rows[:, None], steps).where(self._there, 0)  # [B, T]
+        return packed[(rows // self.order.shape[1])[:, None], places].masked_fill(~self._there.unsqueeze(2), 0.0)
 
 
 def embedded(table: Tensor, tokens: Tensor) -> Tensor:

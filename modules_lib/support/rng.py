@@ -3,10 +3,13 @@
 The backward pass of a sampler then makes again what its forward pass drew, and a run can be resumed anywhere.
 """
 
+import functools
 import hashlib
 
 import torch
 from torch import Tensor
+
+BLOCK = 1000  # steps for which what comes from the host is made at once and copied to the device
 
 
 def key(*parts: int | str) -> tuple[int, int]:
@@ -16,8 +19,23 @@ def key(*parts: int | str) -> tuple[int, int]:
 
 
 def keys(*parts: int | str, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """Make ``key(*parts, i)`` for each i below ``count``: int32 [count, 2]."""
-    return torch.tensor([key(*parts, i) for i in range(count)], dtype=torch.int32, device=device)
+    """Make ``key(*parts, i)`` for each i below ``count``: int32 [count, 2].
+
+    They are hashed on the host. Where the last part is a number, such as a step, those of BLOCK numbers are made at
+    once and kept, so that a step copies nothing to the device.
+    """
+    *stream, last = parts
+    if type(last) is not int:
+        return torch.tensor([key(*parts, i) for i in range(count)], dtype=torch.int32, device=device)
+    return _block(tuple(map(str, stream)), last // BLOCK, count, torch.device(device))[last % BLOCK].detach()
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _block(stream: tuple[str, ...], block: int, count: int, device: torch.device) -> Tensor:
+    """The keys of a block of steps: int32 [BLOCK, count, 2]."""
+    rows = [[key(*stream, block * BLOCK + row, i) for i in range(count)] for row in range(BLOCK)]
+    return torch.tensor(rows, dtype=torch.int32, device=device)
 
 
 def mask_keys(*parts: int | str, samples: int, device: torch.device | str = "cpu") -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from modules_lib.masking.masked_model import MaskedModel
-from modules_lib.training.mask_adam import MaskAdam, Moments
+from modules_lib.training.mask_adam import MaskAdam, Moments, Rate
 
 
 class ClippedWithWeights(MaskAdam):
@@ -17,7 +17,7 @@ class ClippedWithWeights(MaskAdam):
     the limit, whatever the number of steps.
     """
 
-    def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float, steps: int):
+    def __init__(self, masked: MaskedModel, lr: Rate, alpha: float, clip: float, steps: int):
         super().__init__(masked, lr, alpha, clip, steps)
         masked.weights.requires_grad_()
         masked.frozen_get_gradients = True
@@ -28,7 +28,7 @@ class ClippedWithWeights(MaskAdam):
 
     def step(self) -> None:
         """Update the logits from their gradient; it and those of the frozen weights are then dropped."""
-        which = self._descend([(self.masked.logits, self.logits, self.lr)])
+        which = self._descend([(self.masked.logits, self.logits)])
         if which is not None:
             before = self.sums["masked weights"]
             self.sums["masked weights"] = before[which]

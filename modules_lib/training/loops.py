@@ -107,8 +107,8 @@ class _WeightTraining:
 
 
 def cooled(rate: float, taken: int, steps: int, cooldown: float) -> float:
-    """Lower a rate in a straight line to zero over the last proportion of the steps."""
-    left = 1 - taken / steps
+    """Lower a rate in a straight line to zero over the last proportion of the steps, after which it stays there."""
+    left = max(0.0, 1 - taken / steps)
     return rate * left / cooldown if left < cooldown else rate
 
 

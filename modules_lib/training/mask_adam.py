@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from modules_lib.masking.dead_weights import EVERY
 from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.support.compile_torch import maybe_fused
+from modules_lib.support.rng import BLOCK
 
 
 def _squared_norm(gradient: Tensor, alpha: Tensor) -> Tensor:
@@ -27,16 +30,32 @@ def _update(
     values.sub_(rates[0] * mean / (square.sqrt() / rates[1] + epsilon))
 
 
+Rate = float | Callable[[int], float]  # of all steps, or number of steps taken -> rate of the next one
+
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # as everywhere
 LOOK_EVERY = 100  # steps on a GPU between looks at the norm, each of which waits for it
 
 
 class Moments:
-    """Adam's moments of one vector, and the penalty's gradient: one for each of its numbers, or one for all."""
+    """Adam's moments of one vector, its rate, and the penalty's gradient: one for each of its numbers, or for all."""
 
-    def __init__(self, of: Tensor, alpha: float | Tensor):
+    def __init__(self, of: Tensor, alpha: float | Tensor, rate: Rate):
         self.alpha = torch.as_tensor(alpha, dtype=torch.float32, device=of.device)
         self.mean, self.square = torch.zeros_like(of), torch.zeros_like(of)
+        self.rate = rate if callable(rate) else lambda taken: rate
+        self.tables: dict[int, Tensor] = {}  # the block of steps under way -> their rates
+
+    def rates(self, taken: int) -> Tensor:
+        """Find the rate and the root of beta2's correction for the step after so many: float32 [2].
+
+        Those of BLOCK steps are worked out at once, in Python's double precision, so that a step copies nothing.
+        """
+        block, row = divmod(taken, BLOCK)
+        if block not in self.tables:
+            steps = range(block * BLOCK, (block + 1) * BLOCK)
+            rows = [[self.rate(s) / (1 - BETAS[0] ** (s + 1)), (1 - BETAS[1] ** (s + 1)) ** 0.5] for s in steps]
+            self.tables = {block: torch.tensor(rows, device=self.alpha.device)}
+        return self.tables[block][row].detach()
 
     def keep(self, which: Tensor) -> None:
         """Go on with the numbers at these positions."""
@@ -53,10 +72,10 @@ class MaskAdam:
     the stage has in all.
     """
 
-    def __init__(self, masked: MaskedModel, lr: float, alpha: float, clip: float, steps: int):
-        self.masked, self.lr, self.clip, self.in_all = masked, lr, clip, steps
+    def __init__(self, masked: MaskedModel, lr: Rate, alpha: float, clip: float, steps: int):
+        self.masked, self.clip, self.in_all = masked, clip, steps
         self.steps = 0
-        self.logits = Moments(masked.logits, masked.price(alpha))
+        self.logits = Moments(masked.logits, masked.price(alpha), lr)
 
     def step(self) -> None:
         """Update the logits from their gradient, which is then dropped.
@@ -64,27 +83,24 @@ class MaskAdam:
         Raises:
             ValueError: the gradient is not finite; one such step would undo all logits.
         """
-        self._descend([(self.masked.logits, self.logits, self.lr)])
+        self._descend([(self.masked.logits, self.logits)])
 
     @torch.no_grad()
-    def _descend(self, trained: list[tuple[Tensor, Moments, float]]) -> Tensor | None:
-        """One step of each vector at its rate, clipped together; returns :meth:`MaskedModel.drop_dead`'s result."""
+    def _descend(self, trained: list[tuple[Tensor, Moments]]) -> Tensor | None:
+        """One step of each vector, clipped together; returns :meth:`MaskedModel.drop_dead`'s result."""
         self.steps += 1
-        fuse = self.masked.fuse
-        gradients = [vector.grad for vector, _, _ in trained if vector.grad is not None]
-        for vector, _, _ in trained:
+        gradients = [vector.grad for vector, _ in trained if vector.grad is not None]
+        for vector, _ in trained:
             vector.grad = None
-        scale = self._scale(gradients, [moments for _, moments, _ in trained])
-        corrections = [1 - beta**self.steps for beta in BETAS]
-        for (vector, moments, rate), gradient in zip(trained, gradients, strict=True):
-            rates = torch.tensor([rate / corrections[0], corrections[1] ** 0.5], device=scale.device)
-            own = moments.mean, moments.square, gradient, moments.alpha
-            maybe_fused(_update, fuse)(vector.detach(), *own, scale, rates)
+        scale = self._scale(gradients, [moments for _, moments in trained])
+        for (vector, moments), gradient in zip(trained, gradients, strict=True):
+            own = moments.mean, moments.square, gradient, moments.alpha, scale, moments.rates(self.steps - 1)
+            maybe_fused(_update, self.masked.fuse)(vector.detach(), *own)
         if self.steps % EVERY:
             return None
         which = self.masked.drop_dead(self.logits.mean > 0, self.in_all - self.steps)
         if which is not None:
-            for _, moments, _ in trained:
+            for _, moments in trained:
                 moments.keep(which)
         return which
 

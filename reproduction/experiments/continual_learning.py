@@ -38,20 +38,18 @@ class JointAdam(MaskAdam):
         steps: int,
         cooldown: float,
     ):
-        super().__init__(masked, rates[1], alpha, clip, steps)
-        self.weight_lr, self.cooldown = rates[0], cooldown
+        of_weights, of_logits = (lambda taken, rate=rate: cooled(rate, taken, steps, cooldown) for rate in rates)
+        super().__init__(masked, of_logits, alpha, clip, steps)
         self.all_used, self.used = used, used
         masked.weights.requires_grad_()
-        self.weights = Moments(masked.weights, 0.0)
+        self.weights = Moments(masked.weights, 0.0, of_weights)
 
     def step(self) -> None:
         """Update weights and logits from their gradients, which are then dropped."""
         weights, logits = self.masked.weights, self.masked.logits
         assert weights.grad is not None
         weights.grad.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
-        rates = (self.weight_lr, self.lr)
-        of_weights, of_logits = (cooled(rate, self.steps, self.in_all, self.cooldown) for rate in rates)
-        which = self._descend([(weights, self.weights, of_weights), (logits, self.logits, of_logits)])
+        which = self._descend([(weights, self.weights), (logits, self.logits)])
         if which is not None:
             self.used = self.used[which]
 

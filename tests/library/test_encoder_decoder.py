@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from modules_lib import MaskedModel
+from modules_lib.datasets import scan
 from modules_lib.datasets.scan import ACTIONS, END, WORDS, Scan
 from modules_lib.models.encoder_decoder import EncoderDecoder
+from modules_lib.models.packing import Packing
 
 COMMANDS = ["jump", "turn opposite left", "walk around right twice and run", "look thrice after jump left", "run twice"]
 
@@ -38,8 +40,8 @@ def alone(model, words, answer, teach=True):
 def test_a_batch_gives_what_each_sequence_gives_alone(model, data, teach):
     scores = model(data.commands, data.actions, teach)
     each = [alone(model, *pair, teach) for pair in zip(data.commands, data.actions, strict=True)]
-    assert len(scores) == int((data.actions >= 0).sum())
-    torch.testing.assert_close(scores, torch.cat(each))
+    assert scores.shape == (*data.actions.shape, len(ACTIONS) + 1) and not scores[data.actions < 0].any()
+    torch.testing.assert_close(scores[data.actions >= 0], torch.cat(each))
 
 
 def test_teaching_and_not_teaching_differ(model, data):
@@ -108,11 +110,33 @@ def test_in_bfloat16_all_samples_run_at_once_too(model, data, teach, samples):
         torch.testing.assert_close(scores, model(data.commands, data.actions), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("teach", [True, False])
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_where_lengths_are_not_read_nothing_else_is_different(model, data, teach, masked, monkeypatch):
+    """As on a GPU: all sequences stay to the last step, and the loss passes over places behind the end."""
+    network = MaskedModel(model, 5, start=0.5) if masked else model
+    trained = [network.logits] if masked else [p for p in model.parameters() if p.requires_grad]
+    network(data.commands, data.actions, teach)
+
+    def results():
+        if masked:
+            network.step = 3  # the same masks
+        scores = network(data.commands, data.actions, teach)
+        loss = scan.loss(scores, data.actions)
+        return scores.detach(), loss.detach(), *torch.autograd.grad(loss, trained, allow_unused=True)
+
+    assert len(set(Packing(data.actions >= 0, 5).counts)) > 1
+    expected = results()
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    assert Packing(data.actions >= 0, 5).counts == [7] * data.actions.shape[1]
+    torch.testing.assert_close(results(), expected)
+
+
 def test_answers_of_the_end_alone(model, data):
     nothing = torch.full_like(data.actions, -1)
     nothing[:, 0] = END
     each = [alone(model, *pair) for pair in zip(data.commands, nothing, strict=True)]
-    torch.testing.assert_close(model(data.commands, nothing), torch.cat(each))
+    torch.testing.assert_close(model(data.commands, nothing)[:, 0], torch.cat(each))
 
 
 @pytest.mark.parametrize("teach", [True, False])

@@ -54,9 +54,9 @@ def reference(lstms, x):
 
 
 def test_states_and_gradients_are_those_of_each_sequence_alone(alone, x):
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     states = Layer(stacked(alone), zero_state(), packing.counts).run(packed(x, packing))
-    ours, theirs = [packing.unpack(state, EACH) for state in states], reference(alone, x)
+    ours, theirs = [packing.unpack(state)[EACH] for state in states], reference(alone, x)
     leaves = [x, *(p for lstm in alone for p in lstm.parameters())]
     torch.testing.assert_close(ours, list(theirs))
     gradients = [torch.autograd.grad(h.sin().sum() + c.square().sum(), leaves) for h, c in (ours, theirs)]
@@ -64,7 +64,7 @@ def test_states_and_gradients_are_those_of_each_sequence_alone(alone, x):
 
 
 def test_steps_that_were_taken_before_give_the_same_gradients(alone, x):
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     at_once, by_steps = (Layer(stacked(alone), zero_state(), packing.counts) for _ in range(2))
     with torch.no_grad():
         for part in packed(x, packing).split(packing.counts, 1):
@@ -76,7 +76,7 @@ def test_steps_that_were_taken_before_give_the_same_gradients(alone, x):
 
 
 def test_gradients_reach_the_first_state(alone, x):
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     state = [torch.randn(GROUPS, 3, UNITS, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     weights = [w.detach().double() for w in stacked(alone)]
     inputs = packed(x.detach().double(), packing)
@@ -89,35 +89,35 @@ def test_gradients_reach_the_first_state(alone, x):
 
 
 def test_groups_may_share_weights_and_gradients_add_up(alone, x):
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     one = stacked(alone[:1])
     gradients = []
     for weights in (one, [w.expand(GROUPS, *w.shape[1:]) for w in one]):
         hidden, _ = Layer(list(weights), zero_state(), packing.counts).run(packed(x, packing))
-        gradients.append(torch.autograd.grad(packing.unpack(hidden, EACH).sin().sum(), list(alone[0].parameters())))
+        gradients.append(torch.autograd.grad(packing.unpack(hidden)[EACH].sin().sum(), list(alone[0].parameters())))
     torch.testing.assert_close(*gradients)
     expected = torch.autograd.grad(reference([alone[0]] * GROUPS, x)[0].sin().sum(), list(alone[0].parameters()))
     torch.testing.assert_close(gradients[0], expected)
 
 
 def test_autocast_multiplies_in_its_type_and_gradients_stay_in_float32(alone, x):
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     with torch.autocast("cpu", torch.bfloat16):
         hidden, _ = Layer(stacked(alone), zero_state(), packing.counts).run(packed(x, packing))
     assert hidden.dtype == torch.bfloat16
-    torch.testing.assert_close(packing.unpack(hidden, EACH).float(), reference(alone, x)[0], rtol=0.05, atol=0.02)
+    torch.testing.assert_close(packing.unpack(hidden)[EACH].float(), reference(alone, x)[0], rtol=0.05, atol=0.02)
     hidden.float().sum().backward()
     assert x.grad is not None and x.grad.dtype == torch.float32 and alone[0].weight_hh_l0.grad.dtype == torch.float32
 
 
 def test_an_empty_sequence_is_refused():
     with pytest.raises(ValueError, match="sequence is empty"):
-        Packing(torch.tensor([2, 0]), 1)
+        Packing(torch.tensor([[True, True], [False, False]]), 1)
 
 
 def test_what_a_layer_keeps_for_the_backward_pass_is_freed_by_it(alone, x):
     """A training loop holds on to the loss until the next one is there; its steps must not stay as long."""
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     layer = Layer(stacked(alone), zero_state(), packing.counts)
     hidden, _ = layer.run(packed(x, packing))
     gates, loss = weakref.ref(layer.gates), hidden.sum()
@@ -128,11 +128,11 @@ def test_what_a_layer_keeps_for_the_backward_pass_is_freed_by_it(alone, x):
 
 
 def test_a_place_for_every_token_and_few_for_none():
-    packing = Packing(LENGTHS, GROUPS)
+    packing = Packing(EACH, GROUPS)
     assert packing.counts == [3, 3, 2, 2, 1]  # of [3, 1, 5] and [2, 4, 4], the most in either
     tokens = torch.arange(30).view(6, 5)
     flat = packing.pack(tokens)  # [K, N]
-    assert torch.equal(packing.unpack(flat.unsqueeze(2), EACH).flatten(), tokens[EACH])
+    assert torch.equal(packing.unpack(flat.unsqueeze(2)).squeeze(2), tokens * EACH)
     assert packing.order.tolist() == [[2, 0, 1], [4, 5, 3]]
 
 

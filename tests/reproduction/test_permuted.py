@@ -11,12 +11,14 @@ from modules_lib.datasets.images import Images
 from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.models.paper_networks import FNN
+from modules_lib.training.loops import run_steps
 from modules_lib.training.progress import Progress
 from reproduction.claims import CLAIMS, judge
 from reproduction.experiments import permuted
-from reproduction.experiments.continual_learning import learn, nothing_used
+from reproduction.experiments.continual_learning import JointAdam, learn, nothing_used
 from reproduction.experiments.permuted import PIXELS, Permuted, PermutedMNIST
 from reproduction.figures import permuted as figures
+from tests.library.host_traffic import no_host_traffic
 from tests.reproduction.test_resume import Stopper
 
 SETTINGS = {"steps": 30, "alpha": 1e-3, "fresh": 0.0, "seed": 0, "samples": 4, "lr": 3e-2, "mask_lr": 3e-2}
@@ -48,6 +50,20 @@ def test_used_weights_stay_to_the_bit_and_free_ones_start_anew_and_learn():
             assert not torch.equal(parameter[~first[name]], before[name][~first[name]])
     assert torch.equal(subnetwork(model, first)(inputs), outputs)
     assert second.count() > 0 and (subnetwork(model, second)(inputs).argmax(-1) == batch(99)[1]).float().mean() > 0.8
+
+
+def test_a_step_is_left_to_the_device():
+    """Weights and logits, and rates that fall: nothing is made of the host's numbers, copied or read."""
+    masked = MaskedModel(network(), 4, lambda name: True)
+    masked(batch(0)[0])
+    masked.to("meta")
+    inputs, labels = (tensor.to("meta") for tensor in batch(0))
+    used = torch.zeros(len(masked.logits), dtype=torch.bool, device="meta")
+    adam = JointAdam(masked, used, (3e-2, 1e-2), alpha=1e-3, clip=1.0, steps=10, cooldown=0.6)
+    steps = run_steps(masked, adam, lambda step: (inputs, labels), F.cross_entropy, 10, None)
+    next(steps)
+    with no_host_traffic("meta"):
+        assert len(list(steps)) == 9
 
 
 def test_masks_of_new_weights_start_where_asked():

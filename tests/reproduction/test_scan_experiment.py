@@ -100,7 +100,7 @@ def test_half_of_the_batches_are_taught():
 
 def test_the_loss_is_summed_over_time_and_averaged_over_the_batch():
     data = Scan.of(["jump", "walk twice"])  # 2 + 3 tokens
-    scores = torch.zeros(5, len(TOKENS))
+    scores = torch.zeros(*data.actions.shape, len(TOKENS))
     assert scan.loss(scores, data.actions).item() == pytest.approx(5 * torch.tensor(7.0).log().item() / 2)
 
 
