@@ -29,7 +29,7 @@ EDGE = 75  # hundredths at which a mark stops and points outwards
 PITCH = 33  # pixels a claim
 DETAILS = ("claim", "statement", "measured", "runs", "margin")
 HOVER = (
-    "<b>%{customdata[0]}</b><br>%{customdata[1]}<br><b>%{customdata[2]}</b>, %{customdata[3]}; "
+    "<b>%{customdata[0]}</b><br>%{customdata[1]}<br><b>%{customdata[2]}</b>, %{customdata[3]}<br>"
     "%{customdata[4]} from the threshold<extra></extra>"
 )
 
