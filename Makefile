@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help read book html lab serve chapters evidence test quick test-cluster bench gpu format clean
+.PHONY: help read book html lab serve chapters readme evidence test quick test-cluster bench gpu format clean
 
 help:
 	@echo "make read        the book from the published results, without training, in two minutes"
@@ -30,6 +30,7 @@ help:
 	@echo "make gpu         what a machine with a GPU can show: its tests, the bench, a laptop book; prints what to report"
 	@echo "make evidence    make and publish the runs of evidence.yaml at the paper's sizes, JOBS=2 at once: days"
 	@echo "make chapters    refresh the outputs that are stored in book/*.ipynb"
+	@echo "make readme      take the README's pictures of the rendered book anew, and renew its table of the answer"
 	@echo "make format      put the code in its normal form"
 	@echo "make clean       remove the built book and caches; runs and .venv stay"
 
@@ -51,6 +52,9 @@ serve: $(INSTALLED)
 
 chapters: $(INSTALLED)
 	@$(BIN)/python -m tools.book refresh
+
+readme: $(INSTALLED)
+	@$(BIN)/python -m tools.readme
 
 # Needs root, slurm-wlm and munge; not part of `make test`.
 test-cluster: $(INSTALLED)

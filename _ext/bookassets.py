@@ -40,12 +40,12 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
 
 def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     app.add_css_file("vendor/book.css")
-    if "plotly-graph-div" in context.get("body", ""):
-        # deferred: the text can be read before megabytes of plotly.js are
-        for name in PLOTLY:
-            app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
+    # deferred: the text can be read before megabytes of plotly.js are; claims.js hears of its figure when it is drawn
     if 'class="verdicts claims"' in context.get("body", ""):
         app.add_js_file("vendor/claims.js", priority=800, defer="defer")
+    if "plotly-graph-div" in context.get("body", ""):
+        for name in PLOTLY:
+            app.add_js_file(f"vendor/{name}", priority=800, defer="defer")
 
 
 def copy_files(app: Sphinx, failure: Exception | None) -> None:

@@ -1,7 +1,6 @@
 """What several tests share: single-threaded torch, the book built once at smoke scale, a browser to read it with."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +9,9 @@ import pytest
 import torch
 from filelock import FileLock
 
+from tools.browser import CHROMIUM, headless, new_page, read
+
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# no sandbox: containers run as root; the rest keeps the browser itself off the network
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 DESKTOP = 1300  # pixels of width
 
 
@@ -76,27 +73,20 @@ def browser():
     if CHROMIUM is None:
         reason = "no Chromium or Chrome to look at the pages with: install one, for example `apt-get install chromium`"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    pytest.importorskip("playwright.sync_api")
+    with headless() as browser:
         yield browser
-        browser.close()
 
 
 def open_page(browser, address, width=DESKTOP, theme="light"):
     """A page when it is drawn; `page.trouble` lists what went wrong."""
-    page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=theme)
+    page = new_page(browser, width, 1000, theme)
     page.trouble = []
     page.on("console", lambda message: message.type == "error" and page.trouble.append(message.text))
     page.on("pageerror", lambda error: page.trouble.append(str(error)))
     page.on("requestfailed", lambda request: page.trouble.append(f"failed: {request.url}"))
     page.on("request", lambda request: is_local(request.url) or page.trouble.append(f"outside: {request.url}"))
-    page.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
-    page.goto(address.as_uri(), wait_until="load")
-    for figure in page.locator(".plotly-graph-div").all():
-        figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
-    page.wait_for_timeout(300)
-    return page
+    return read(page, address)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-/* The table of claims: sorted by its heads, filtered by verdict and by words. Without this script it is a plain table. */
+/* The table of claims: sorted by its heads, filtered by verdict and by words; without this script it is a plain table.
+   The figure of all claims leads to their chapters. */
 (() => {
   const table = document.querySelector("table.claims");
   if (!table) return;
@@ -45,4 +46,25 @@
   verdict.oninput = words.oninput = filter;
   table.before(element("div", { className: "claims-filter" }, verdict, words, shown));
   filter();
+
+  /* The figure of all claims: a mark or a label leads to the chapter, by the link in the claim's row. */
+  const follow = (id) => table.querySelector(`#${id} a`).click();
+
+  function equip(gd) {
+    for (const label of gd.querySelectorAll(".annotation")) {
+      const id = gd.layout.annotations[label.dataset.index].y;
+      if (!table.querySelector(`[id="${id}"]`)) continue; // a word at the figure's edge
+      label.setAttribute("role", "link");
+      label.setAttribute("tabindex", 0);
+      label.onclick = () => follow(id);
+      label.onkeydown = ({ key }) => key === "Enter" && follow(id);
+    }
+  }
+
+  document.addEventListener("figure-drawn", ({ target: gd }) => {
+    if (!gd.closest("[id^=fig-claims]")) return;
+    equip(gd);
+    for (const event of ["plotly_afterplot", "plotly_relayout"]) gd.on(event, () => equip(gd));
+    gd.on("plotly_click", ({ points }) => follow(points[0].y));
+  });
 })();

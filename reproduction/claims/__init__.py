@@ -78,6 +78,11 @@ class Verdict:
         return bool(self.statements) and all(s.outcome in (HOLDS, FAILS) for s in self.statements)
 
     @property
+    def weakest(self) -> Statement:
+        """The statement that is least certain: of a reproduced claim, even this one's lower bound is above zero."""
+        return min(self.statements, key=lambda statement: statement.least)
+
+    @property
     def ours(self) -> str:
         return "; ".join(f"{s.text}: {s.measured}" for s in self.statements) or "-"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-from reproduction.runs.measures import number
+from reproduction.runs.measures import UNITS, number
 
 LEVEL = 0.95
 HOLDS, UNDECIDED, FAILS, SINGLE = "holds", "undecided", "fails", "single run"
@@ -63,6 +63,13 @@ class Statement:
         return self.outcome == HOLDS
 
     @property
+    def least(self) -> float:
+        """The mean margin's lower bound, a single run's margin, or minus infinity if it is not available in a seed."""
+        if not np.isfinite(self.margins).all():
+            return -math.inf
+        return bounds(self.margins)[0] if len(self.margins) > 1 else float(self.margins.iloc[0])
+
+    @property
     def mark(self) -> str:
         """A sign for tables; in brackets for the sign of a single run's margin."""
         if self.outcome == SINGLE:
@@ -73,6 +80,17 @@ class Statement:
     def measured(self) -> str:
         """Mean and unbiased standard deviation over seeds."""
         return number(self.values, self.unit)
+
+    @property
+    def interval(self) -> str:
+        """Mean with its bounds over seeds, e.g. ``74.7% (70.3 to 79.1)``; one run has none."""
+        low, high = bounds(self.values)
+        if math.isnan(low):
+            return self.measured
+        factor, digits, suffix = UNITS[self.unit]
+        rounded = (round(factor * value, digits) + 0.0 for value in (self.values.mean(), low, high))  # 0.0, never -0.0
+        mean, *ends = (f"{value:.{digits}f}" for value in rounded)
+        return f"{mean}{suffix} ({ends[0]} to {ends[1]})"
 
     def to_dict(self) -> dict[str, object]:
         """Write the statement for programs; missing numbers are null. ``interval`` is of the mean value."""

@@ -45,11 +45,16 @@ class VerdictTable:
         return f'<table class="verdicts"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
     def _row(self, verdict: Verdict) -> str:
-        kind = verdict.verdict.replace(" ", "-")
-        badge = f'<span class="verdict-{kind}">{verdict.verdict}</span>'
         claim = f"{html.escape(verdict.claim.claim)} <small>({html.escape(verdict.claim.paper)})</small>"
-        cells = "".join(f"<td {LEFT}>{cell}</td>" for cell in (verdict.claim.id, claim, badge, verdict.holding))
+        cells = "".join(
+            f"<td {LEFT}>{cell}</td>" for cell in (verdict.claim.id, claim, badge(verdict), verdict.holding)
+        )
         return f'<tr class="claim">{cells}</tr>' + (_statements(verdict) if self.details else "")
+
+
+def badge(verdict: Verdict) -> str:
+    """Write a verdict's word as HTML that pages give its colour and sign."""
+    return f'<span class="verdict-{verdict.verdict.replace(" ", "-")}">{verdict.verdict}</span>'
 
 
 def statements_list(verdict: Verdict) -> str:

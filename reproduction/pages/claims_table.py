@@ -1,119 +1,90 @@
-"""The table of all claims: the paper's report, our measurement, its chapter, and the command to repeat it."""
+"""The table of all claims: a line each, which opens to statements, the paper's report and commands to repeat."""
 
 from __future__ import annotations
 
 import html
 
-from modules_lib.analysis.theme import count
-from reproduction.claims import VERDICTS, Verdict
+from reproduction.claims import VERDICTS, Claim, Verdict
 from reproduction.claims.paper import PASSAGES
-from reproduction.notebook.tables import LEFT, statements_list
+from reproduction.notebook.tables import LEFT, badge, statements_list
+from reproduction.pages.answer import Judged
 from reproduction.pages.chapters import chapters
 from reproduction.pages.commands import verdict_commands
 
-# Heading -> how a page sorts the column, if it can.
-COLUMNS = {
-    "#": "number",
-    "claim": "text",
-    "the paper reports": "",
-    "measured here": "number",
-    "verdict": "number",
-    "chapter": "number",
-    "to repeat": "",
-}
-AT_A_GLANCE = 4  # numbers that are shown before a reader asks for all
-
 
 class ClaimsTable:
-    """Every claim's verdicts in one row; pages sort and filter the rows where scripts run.
+    """A row a claim, with a column a scale; pages sort and filter the rows where scripts run.
 
     Args:
-        first: the verdicts that are always shown.
-        others: of other scales, each shown where something was run.
+        judged: the verdicts on the same claims at each scale, by the heading of its column.
     """
 
-    def __init__(self, first: list[Verdict], *others: list[Verdict]):
-        self.rows = [
-            [verdict, *(v for v in more if v.statements)] for verdict, *more in zip(first, *others, strict=True)
-        ]
-        self.chapters = {chapter.name: (i, chapter.title) for i, chapter in enumerate(chapters())}
+    def __init__(self, judged: Judged):
+        self.headings = list(judged)
+        self.rows = [dict(zip(judged, verdicts, strict=True)) for verdicts in zip(*judged.values(), strict=True)]
+        self.titles = {chapter.name: chapter.title for chapter in chapters()}
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": self.text(), "text/html": self.html()}
 
     def text(self) -> str:
         lines = []
-        for verdicts in self.rows:
-            claim = verdicts[0].claim
+        for row in self.rows:
+            claim = next(iter(row.values())).claim
             lines.append(f"{claim.id:>2}  {claim.claim} ({claim.paper}); {PASSAGES[claim.id].reports}")
-            for verdict in verdicts:
-                lines.append(f"      {verdict.verdict}: {verdict.holding}")
+            for heading, verdict in row.items():
+                lines.append(f"      {heading}: {verdict.verdict}; {verdict.holding}")
                 lines += [f"        $ {command}" for command in verdict_commands(verdict)]
         return "\n".join(lines)
 
     def html(self) -> str:
-        head = "".join(
-            f'<th {LEFT} scope="col"{f" data-sort={kind}" if kind else ""}>{title}</th>'
-            for title, kind in COLUMNS.items()
-        )
+        kinds = {"#": "number", "claim": "text", **dict.fromkeys(self.headings, "number")}
+        head = "".join(f'<th {LEFT} scope="col" data-sort={kind}>{title}</th>' for title, kind in kinds.items())
         body = "".join(map(self._row, self.rows))
         return f'<table class="verdicts claims"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
-    def _row(self, verdicts: list[Verdict]) -> str:
-        claim, passage = verdicts[0].claim, PASSAGES[verdicts[0].claim.id]
-        place, chapter = self._chapter(passage.section)
+    def _row(self, row: dict[str, Verdict]) -> str:
+        claim = next(iter(row.values())).claim
+        short, more = html.escape(PASSAGES[claim.id].short), self._more(claim, row)
         cells = [
-            (claim.id, str(claim.id)),
-            (claim.claim, f"{html.escape(claim.claim)} <small>({html.escape(claim.paper)})</small>"),
-            ("", html.escape(passage.reports)),
-            (_share_holding(verdicts[0]), "".join(map(_measured, verdicts))),
-            (VERDICTS.index(verdicts[0].verdict), "".join(map(_badge, verdicts))),
-            (place, chapter),
-            ("", _commands([command for verdict in verdicts for command in verdict_commands(verdict)])),
+            (str(claim.id), "", str(claim.id)),
+            (short, "", f"<details><summary>{short}</summary>{more}</details>"),
+            *((_order(verdict), f' data-label="{heading}"', _in_short(verdict)) for heading, verdict in row.items()),
         ]
-        row = "".join(
-            f'<td {LEFT} data-label="{title}"{f" data-value={_quoted(value)}" if COLUMNS[title] else ""}>{cell}</td>'
-            for title, (value, cell) in zip(COLUMNS, cells, strict=True)
-        )
-        said = "|".join(verdict.verdict for verdict in verdicts)
-        return f'<tr class="claim" id="claim-{claim.id}" data-verdicts="{said}">{row}</tr>'
+        said = "|".join(dict.fromkeys(verdict.verdict for verdict in row.values()))
+        inside = "".join(f'<td {LEFT} data-value="{value}"{label}>{cell}</td>' for value, label, cell in cells)
+        return f'<tr class="claim" id="claim-{claim.id}" data-verdicts="{said}">{inside}</tr>'
 
-    def _chapter(self, section: str) -> tuple[int, str]:
-        """A chapter's place in the book, and a link to its section; links are to notebooks, as everywhere."""
+    def _more(self, claim: Claim, row: dict[str, Verdict]) -> str:
+        """What a row opens to: the claim, the paper's report, and at each scale statements and commands."""
+        passage = PASSAGES[claim.id]
+        parts = [
+            f"<p>{html.escape(claim.claim)} <small>({html.escape(claim.paper)})</small></p>",
+            f"<p>The paper reports: {html.escape(passage.reports)}. Here: {self._chapter(passage.section)}.</p>",
+        ]
+        for heading, verdict in row.items():
+            parts.append(f"<p><strong>{heading}</strong>: {verdict.verdict}; {verdict.holding}</p>")
+            if verdict.statements:
+                commands = "\n".join(map(html.escape, verdict_commands(verdict)))
+                parts.append(f"{statements_list(verdict)}<pre>{commands}</pre>")
+        return "".join(parts)
+
+    def _chapter(self, section: str) -> str:
+        """A link to a chapter's section; links are to notebooks, as everywhere."""
         name, _, heading = section.partition("#")
-        if name not in self.chapters:
-            return len(self.chapters), "still to come"
-        place, title = self.chapters[name]
         address = f"{name}.ipynb#{heading}" if heading else f"{name}.ipynb"
-        return place, f'<a href="{html.escape(address)}">{html.escape(title)}</a>'
+        return f'<a href="{html.escape(address)}">{html.escape(self.titles[name])}</a>'
 
 
-def _share_holding(verdict: Verdict) -> str:
-    return f"{sum(s.holds for s in verdict.statements) / max(1, len(verdict.statements)):.3f}"
+def _order(verdict: Verdict) -> str:
+    """The place of a verdict among all, those with fewer statements that hold later."""
+    holding = sum(statement.holds for statement in verdict.statements) / max(1, len(verdict.statements))
+    return f"{VERDICTS.index(verdict.verdict) - holding / 2:.3f}"
 
 
-def _measured(verdict: Verdict) -> str:
-    """A verdict in short, and all its statements for a reader who opens the list."""
+def _in_short(verdict: Verdict) -> str:
+    """The verdict, and the least certain statement's sign and number with its bounds."""
     if not verdict.statements:
-        return verdict.holding
-    shown = "".join(f"<span>{s.mark} {s.measured}</span>" for s in verdict.statements[:AT_A_GLANCE])
-    left = len(verdict.statements) - AT_A_GLANCE
-    shown += f"<span>and {left} more</span>" if left > 0 else ""
-    glance = f'<span class="glance">{shown}</span>'
-    return f"<details><summary>{verdict.holding}{glance}</summary>{statements_list(verdict)}</details>"
-
-
-def _badge(verdict: Verdict) -> str:
-    scale = f"<small>{verdict.scale} scale</small>" if verdict.statements else ""
-    return f'<div><span class="verdict-{verdict.verdict.replace(" ", "-")}">{verdict.verdict}</span> {scale}</div>'
-
-
-def _commands(commands: list[str]) -> str:
-    if not commands:
-        return "–"
-    code = "\n".join(map(html.escape, commands))
-    return f"<details><summary>{count(len(commands), 'command')}</summary><pre>{code}</pre></details>"
-
-
-def _quoted(value: object) -> str:
-    return f'"{html.escape(str(value))}"'
+        return badge(verdict)
+    said, number = html.escape(verdict.weakest.text), f"{verdict.weakest.mark} {verdict.weakest.interval}"
+    return f'{badge(verdict)} <span class="key" title="{said}">{number}</span>'

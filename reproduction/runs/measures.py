@@ -273,6 +273,10 @@ def plus_minus(mean: float, deviation: float, digits: int = 1) -> str:
     return f"{mean:,.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:,.{digits}f}")
 
 
+# Unit -> the factor that a quantity is written with, its digits, and what stands behind it.
+UNITS = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x"), "": (1, 2, "")}
+
+
 def number(values: pd.Series, unit: str = "%") -> str:
     """Write mean and unbiased standard deviation over seeds, e.g. ``98.2 ± 0.3%``.
 
@@ -280,7 +284,7 @@ def number(values: pd.Series, unit: str = "%") -> str:
         values: a measurement by seed.
         unit: "%" or "points" (of proportions), "x" (a ratio) or "" (a plain number).
     """
-    factor, digits, suffix = {"%": (100, 1, "%"), "points": (100, 1, " points"), "x": (1, 2, "x"), "": (1, 2, "")}[unit]
+    factor, digits, suffix = UNITS[unit]
     values = factor * values
     text = plus_minus(values.mean(skipna=False), values.std(ddof=1), digits)
     return text if text == "not available" else text + suffix

@@ -1,5 +1,6 @@
 """The rendered book in a headless browser, read as plain files: all is drawn, all controls work, nothing is fetched."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -182,7 +183,7 @@ def test_a_link_to_a_figure_of_another_view_shows_it(visit):
 def test_the_steps_of_the_method_add_up(visit):
     """The last picture's sharing is that of the edges it draws."""
     page = visit("book/index")
-    figure = page.locator(".plotly-graph-div").first
+    figure = page.locator("#fig-method .plotly-graph-div")
     for label, number in (("mask A", 3), ("mask B", 4), ("compare", 5)):
         assert_changes(page, figure, figure.locator(".updatemenu-button", has_text=label).click, label)
         caption = figure.evaluate("gd => gd.layout.title.text")
@@ -202,13 +203,13 @@ def shown_claims(page):
 def test_claims_are_sorted_by_their_heads(visit, width):
     page = visit("book/index", width)
     heads = page.locator("table.claims th[aria-sort]")
-    assert heads.count() == 5 and shown_claims(page) == list(range(1, 25))
+    assert heads.count() == 4 and shown_claims(page) == list(range(1, 25))
     heads.first.get_by_role("button").press("Enter")  # as with a keyboard
     assert shown_claims(page) == list(range(24, 0, -1))
     assert heads.first.get_attribute("aria-sort") == "descending"
-    verdict = heads.filter(has_text="verdict")
+    verdict = heads.filter(has_text="laptop sizes")
     verdict.get_by_role("button").click()
-    cells = page.locator("table.claims tbody tr td:nth-child(5)")
+    cells = page.locator("table.claims tbody tr td:nth-child(4)")
     order = cells.evaluate_all("cells => cells.map(cell => +cell.dataset.value)")
     assert order == sorted(order) and len(set(order)) > 1
     assert verdict.get_attribute("aria-sort") == "ascending" and heads.first.get_attribute("aria-sort") == "none"
@@ -234,9 +235,35 @@ def test_claims_can_be_read_without_scripts(browser, built_book):
     page = browser.new_page(java_script_enabled=False)
     page.goto((built_book / "book/index.html").as_uri())
     assert page.locator("table.claims tbody tr").count() == len(CLAIMS)
-    page.locator("#claim-2 summary").first.click()
+    page.locator("#claim-2 summary").click()
     assert page.locator("#claim-2 li").first.is_visible()
     page.close()
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_a_claim_is_one_line_that_opens(visit, width):
+    page = visit("book/index", width)
+    heights = page.locator("table.claims tbody tr").evaluate_all("rows => rows.map(row => row.offsetHeight)")
+    assert max(heights) < (45 if width == DESKTOP else 110)
+    page.locator("#claim-7 summary").press("Enter")
+    opened = page.locator("#claim-7")
+    assert opened.locator("li").first.is_visible() and "python -m reproduction run" in opened.inner_text()
+    assert_fits(page, width)
+
+
+@pytest.mark.parametrize("act", ["a mark", "a label", "a label by keyboard"])
+def test_the_figure_of_all_claims_leads_to_chapters(visit, act):
+    page = visit("book/index")
+    figure = page.locator("#fig-claims-paper")
+    label = figure.locator(".annotation[role=link]").first
+    claim = re.match(r"\d+", label.text_content())[0]
+    section = page.locator(f"#claim-{claim} a").get_attribute("href")
+    if act == "a mark":
+        figure.locator(".scatterlayer .trace .point").last.click(force=True)
+        page.wait_for_url("**/book/*.html#*")
+        return
+    label.press("Enter") if "keyboard" in act else label.click()
+    page.wait_for_url(f"**/book/{section}")
 
 
 def test_links_between_pages_lead_somewhere(visit, built_book):

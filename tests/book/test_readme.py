@@ -1,5 +1,6 @@
 """Every command of the README does what it says: those of make by the recipe, all others as they are typed."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,20 +8,25 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from reproduction.__main__ import claims as print_claims
 from reproduction.runs.published import results_folder
 from reproduction.runs.store import stored
 from tests.conftest import ROOT
 from tests.reproduction.test_commands import TINY
+from tools import readme
 
 README = (ROOT / "README.md").read_text(encoding="utf8")
-TYPED = r"(?:make|papermill|pytest|python|snakemake) [^\n`]+"
+TYPED = r"(?:make|papermill|pip|pytest|python|snakemake) [^\n`]+"
 # What make is to run, which other tests try: the book that they all read is built by the first.
 RECIPES = {
     "make read": "-m tools.book read",
+    "make readme": "-m tools.readme",
     "make book SCALE=smoke": "-m tools.book build --scale smoke",
     "make book": "-m tools.book build --scale laptop",
     "make test": "-m pytest tests/book tests/reproduction tests/library tests/test_*.py "
@@ -44,6 +50,8 @@ SHORT = {
     "python -m reproduction claims": ("", "reproduced"),
     "python -m reproduction check": ("", f"{len(stored(results_folder()))} runs checked, no problems"),
     "python -m reproduction compare addmul-fnn": ("", "stage,layer,task,metric"),
+    "pip install .[figures]": ("--dry-run --no-deps --no-build-isolation --quiet", ""),
+    "pip install .": ("--dry-run --no-deps --no-build-isolation --quiet", ""),
     "snakemake": ("--dry-run --quiet rules --config scale=smoke", ""),
     "snakemake --workflow-profile profiles/slurm --config scale=paper seeds=5 "
     "--default-resources slurm_partition=YOURS": ("--dry-run --quiet", ""),
@@ -83,6 +91,52 @@ def test_a_command_works_as_typed(tmp_path, command):
     output = result.stdout + result.stderr
     assert result.returncode == 0 and said in output, output[-3000:]
     assert ("out.ipynb" in command) == (tmp_path / "out.ipynb").exists()
+
+
+def test_the_answer_is_that_of_the_published_results():
+    assert readme.renewed(README) == README, "the README's table is not what claims says: run make readme"
+    changed = re.sub(r"(\| reproduced \| )\d+", r"\g<1>99", README)
+    assert changed != README and readme.renewed(changed) == README
+
+
+def test_the_answer_counts_what_the_command_prints(capsys):
+    _, _, *lines = readme.ANSWER.search(README)[0].splitlines()
+    rows = dict(line.strip("| ").split(" | ", 1) for line in lines)
+    for scale, column in (("paper", 0), ("laptop", 1)):
+        print_claims(scale, json=True)
+        printed = json.loads(capsys.readouterr().out)
+        counts = {word: int(cells.split(" | ")[column]) for word, cells in rows.items() if word != "runs"}
+        told = Counter(claim["verdict"] for claim in printed)
+        assert counts.pop("met in full by one run") + counts.pop("met in part by one run") == told.pop("single run", 0)
+        assert {word: number for word, number in counts.items() if number} == told
+        seeds = [claim["seeds"] for claim in printed if claim["seeds"]]
+        ends = " to ".join(map(str, dict.fromkeys((min(seeds), max(seeds)))))
+        assert rows["runs"].split(" | ")[column].endswith(f" runs, {ends} a claim")
+
+
+def test_deployed_pages_have_a_link_once_there_are_some():
+    assert "http" not in readme.answer("")
+    assert readme.answer("https://book.example/").startswith(
+        "**[Read the book](https://book.example/)**\n\n| 24 claims"
+    )
+
+
+def test_the_pictures_are_small_and_shown_by_theme():
+    for theme, path in readme.PICTURES.items():
+        with Image.open(path) as picture:
+            assert picture.format == "PNG" and picture.size == (readme.WIDTH, readme.HEIGHT)
+        assert path.stat().st_size < 200_000
+        assert f'"{path.relative_to(ROOT)}"' in README, f"the README does not show the {theme} picture"
+
+
+def test_a_picture_is_taken_of_a_page_in_its_theme(browser, tmp_path):
+    page = tmp_path / "page.html"
+    script = "document.body.style.background = localStorage.theme == 'dark' ? 'black' : 'white'"
+    page.write_text(f"<!doctype html><body><h1 id='top'></h1><script>{script}</script>", encoding="utf8")
+    for theme, shade in (("light", 255), ("dark", 0)):
+        readme.take_picture(browser, page, "top", theme, tmp_path / f"{theme}.png")
+        with Image.open(tmp_path / f"{theme}.png") as picture:
+            assert picture.convert("L").getextrema() == (shade, shade)
 
 
 def test_jupyterlab_starts_with_the_book():

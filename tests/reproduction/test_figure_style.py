@@ -10,11 +10,13 @@ import torch
 from modules_lib import Masks
 from modules_lib.analysis import maskmap, theme
 from modules_lib.datasets.images import CLASSES
+from reproduction.claims import verdicts
 from reproduction.experiments import CHAPTERS, preset, published_preset
 from reproduction.experiments import two_xors as toy
 from reproduction.experiments.scan import OUTPUT, TOKENS
 from reproduction.figures import addmul, again, alpha, captions, cifar, double, method, permuted, reuse, scan
 from reproduction.notebook import display
+from reproduction.pages import claims_figure
 from reproduction.runs.measures import DOUBLE, NETWORKS, PAIR_NAMES, SPLIT_NAMES, TASKS
 from reproduction.runs.published import published
 
@@ -78,11 +80,12 @@ def drawn():
         reuse.dose: reuse.dose(made, made),
         method.sampler: method.sampler(samples=100),
         method.tiny_network: method.tiny_network(history),
+        claims_figure.at_a_glance: claims_figure.at_a_glance(verdicts("laptop")),
         maskmap.mask_map: maskmap.mask_map(masks["simple"], masks["length"], {OUTPUT: "output"}),
     }
 
 
-MODULES = (addmul, again, alpha, cifar, double, maskmap, method, permuted, reuse, scan)
+MODULES = (addmul, again, alpha, cifar, claims_figure, double, maskmap, method, permuted, reuse, scan)
 
 
 FIGURES = [

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from html import escape
 from importlib.metadata import version
 
 import pytest
@@ -14,6 +15,7 @@ from reproduction.claims.paper import PASSAGES
 from reproduction.experiments import CHAPTERS, preset, published_preset, read_config
 from reproduction.pages import citation
 from reproduction.pages import provenance_tables as published
+from reproduction.pages.answer import judged
 from reproduction.pages.architecture import cnn_table
 from reproduction.pages.chapters import ROOT, chapters, run_time, times
 from reproduction.pages.claims_table import ClaimsTable
@@ -65,16 +67,29 @@ def test_any_seeds_and_settings_can_be_asked_for(typed):
 
 def test_the_table_of_claims_has_every_claim_with_numbers_and_a_place():
     assert set(PASSAGES) == {claim.id for claim in CLAIMS}
-    text = ClaimsTable(verdicts("laptop"), verdicts("paper")).text()
+    table = ClaimsTable(judged())
+    text = table.text()
     assert [int(number) for number in re.findall(r"^ ?(\d+)  ", text, re.M)] == list(range(1, 25))
     assert "statements hold, 5 seeds, laptop scale" in text and "statements are met, 1 seed, paper scale" in text
-    html = ClaimsTable(verdicts("laptop"), verdicts("paper")).html()
-    assert html.count('<tr class="claim"') == len(CLAIMS) and html.count("<details>") > 20
+    html = table.html()
+    assert html.count('<tr class="claim"') == html.count("<details>") == len(CLAIMS)
+    for statement in (one for verdict in verdicts("laptop") for one in verdict.statements):
+        assert f"{escape(statement.text)}: <strong>{statement.measured}</strong>" in html
 
 
-def test_a_scale_without_results_is_left_out():
-    assert "paper scale" not in ClaimsTable(verdicts("laptop"), verdicts("smoke")).html()
-    assert "not run" in ClaimsTable(verdicts("smoke"), verdicts("smoke")).html()
+def test_a_line_of_the_table_leads_with_the_papers_sizes():
+    claims = dict(zip((claim.id for claim in CLAIMS), zip(*judged().values(), strict=True), strict=True))
+    rows = dict(re.findall(r'<tr class="claim" id="claim-(\d+)"(.*?)</tr>', ClaimsTable(judged()).html(), re.DOTALL))
+    for number, (paper, laptop) in claims.items():
+        for verdict, cell in zip((paper, laptop), rows[str(number)].split("data-label=")[1:], strict=True):
+            assert f">{verdict.verdict}</span>" in cell
+            assert not verdict.statements or verdict.weakest.interval in cell
+
+
+def test_a_scale_without_results_says_so():
+    nothing = verdicts("smoke", results={})
+    html = ClaimsTable({"laptop": verdicts("laptop"), "smoke": nothing}).html()
+    assert html.count(">not run</span>") == len(CLAIMS) and "smoke scale" not in html
 
 
 def test_chapters_come_from_the_table_of_contents():
