@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from modules_lib.analysis.theme import count
 from reproduction.claims import VERDICTS, Verdict, verdicts
 from reproduction.claims.statement import SINGLE
-from reproduction.notebook.views import LAPTOP, PAPER
+from reproduction.notebook.views import LAPTOP, PAPER, SEEDS
 
 # A single run's verdict by the statements that it meets.
 IN_FULL, IN_PART, NOT_MET = (f"{how} by one run" for how in ("met in full", "met in part", "not met"))
@@ -23,6 +23,11 @@ Judged = Mapping[str, Sequence[Verdict]]  # view -> the verdicts on all claims
 def judged() -> Judged:
     """Judge all claims by published results: at the paper's sizes first, then at laptop sizes."""
     return {PAPER: verdicts("paper"), LAPTOP: verdicts("laptop")}
+
+
+def first_view(judged: Judged) -> str:
+    """Choose the view to open with: the paper's sizes once a claim there rests on as many seeds as chapters ask for."""
+    return PAPER if max((verdict.seeds for verdict in judged[PAPER]), default=0) >= SEEDS else LAPTOP
 
 
 def kind(verdict: Verdict) -> str:

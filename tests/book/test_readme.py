@@ -36,6 +36,7 @@ RECIPES = {
     "make serve SCALE=smoke": "-m tools.serve --scale smoke",
     "make evidence": "-m tools.evidence --make 2",
     "make bench": "-m benchmarks.bench",
+    "make gpu": "-m tools.gpu",
     "make test-cluster": "-m tests.book.cluster",
 }
 # What is added to a command to make it short, and what it then says.
