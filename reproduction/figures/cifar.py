@@ -111,14 +111,15 @@ def taken_for(published: Results, run: Results) -> go.Figure:
             before, own = confusions(frame, stage_with("full", factor)), [CLASSES.index(name) for name in names]
             after = np.stack([confusions(frame, stage_with(CLASSES[i], factor))[:, i] for i in own], 1)
             cells = _cells(after, before[:, own], own) | {"y": names}
-            whose = "the paper's" if kind == PUBLISHED else "this run's"
-            shown = whose if factor == 1 else f"{factor:g} × {whose}"
+            shown = f"{factor:g}" if kind == PUBLISHED else kind if factor == 1 else f"{kind}, {factor:g}"
             choices.append((shown, {key: [value] for key, value in cells.items()}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), coloraxis="coloraxis"))
     steps = [{"label": label, "method": "restyle", "args": [cells]} for label, cells in choices]
-    sliders = [slider("beta = ", steps, 0)] if len(steps) > 1 else []
-    return _square(figure, "class whose weights are gone", coloraxis=_changes(), sliders=sliders)
+    pad = {"pad": {"t": 85, "l": 6, "r": 14}}  # below the title of the axis
+    sliders = [slider("beta, times the paper's: ", steps, 0) | pad] if len(steps) > 1 else []
+    figure = _square(figure, "class whose weights are gone", coloraxis=_changes(), sliders=sliders)
+    return figure.update_layout(margin={"t": 30, "b": 150 if sliders else 90})
 
 
 def drops(published: Results, run: Results) -> go.Figure:

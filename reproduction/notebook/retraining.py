@@ -212,7 +212,7 @@ CIFAR10 = Retraining(
     option="class to remove",
     names={name: name for name in CLASSES},
     stages=lambda config, name: ("full", name),
-    steps=250,
+    steps=200,
     numbers=_of_class,
     figures=(
         Redrawn(

@@ -190,7 +190,7 @@ from reproduction.notebook.beta_control import BetaControl
 from reproduction.runs.make import make
 names = {names}
 configs = {{name: preset(experiment, "smoke", mask_lr=0.5) for name, experiment in names.items()}}
-made = {{name: [make(preset(experiment, "smoke"), 0, Progress())] for name, experiment in names.items()}}
+made = {{name: [make(config, 0, Progress())] for name, config in configs.items()}}
 BetaControl(retraining.{retraining}, configs, made, {{}})
 """
 
