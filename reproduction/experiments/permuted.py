@@ -5,7 +5,9 @@ Stages: the permutations, in the order of learning."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -143,18 +145,24 @@ class PermutedMNIST(Config):
     def source(self) -> str:
         return IMAGES[self.images]
 
+    def needs(self, stage: str) -> tuple[str, ...]:
+        """Name the tasks that are learned before this one."""
+        return self.stages[: self.stages.index(check_choice("stage", stage, self.stages))]
+
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
         """Learn all tasks, one after another; after each, all that are learned are tested with their own masks."""
-        train, test = self.data("train"), self.data("test")
         model = ContinualFNN(self.hidden).to(device()).eval()
-        used, rows = nothing_used(model), []
-        for task, stage in enumerate(self.stages):
-            mask, curve = self._learn(model, used, seed, stage, Permuted.of(train, seed, task), progress)
-            model.learned[stage] = mask
-            rows += curve + self._use(stage, mask, used)
-            used = used | mask
-            rows += self._tested(stage, model, [Permuted.of(test, seed, i) for i in range(task + 1)])
-        return model, rows
+        return model, [row for stage in self.stages for row in self._learn_next(model, seed, stage, progress)]
+
+    def _learn_next(self, model: ContinualFNN, seed: int, stage: str, progress: Progress) -> Rows:
+        """Learn one more task; its curve, its use of weights, and the accuracy of all tasks so far."""
+        train, test = self.data("train"), self.data("test")
+        used = functools.reduce(operator.or_, model.learned.values(), nothing_used(model))
+        task = len(model.learned)
+        mask, curve = self._learn(model, used, seed, stage, Permuted.of(train, seed, task), progress)
+        model.learned[stage] = mask
+        tests = [Permuted.of(test, seed, i) for i in range(task + 1)]
+        return curve + self._use(stage, mask, used) + self._tested(stage, model, tests)
 
     def _learn(
         self, model: nn.Module, used: Masks, seed: int, stage: str, data: Permuted, progress: Progress
@@ -190,9 +198,16 @@ class PermutedMNIST(Config):
     def find_masks(
         self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
     ) -> tuple[Masks, Rows]:
-        """Return the masks of a stage, which were learned along with the weights."""
+        """Return the masks of a stage, which were learned along with the weights.
+
+        A network that has not learned the stage, as one that was stored, learns it now, on the weights of ``made``.
+        """
         assert isinstance(model, ContinualFNN)
-        return model.learned[check_choice("stage", stage, self.stages)], []
+        rows: Rows = []
+        if stage not in model.learned:
+            model.learned = {need: (made or {})[need] for need in self.needs(stage)}
+            rows = self._learn_next(model, seed, stage, progress)
+        return model.learned[stage], rows
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
         return self._counts(masks)

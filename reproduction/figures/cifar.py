@@ -21,6 +21,7 @@ from modules_lib.analysis.theme import (
     buttons,
     menu,
     panels,
+    slider,
     style,
 )
 from modules_lib.datasets.images import CLASSES
@@ -65,11 +66,27 @@ def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
     """Draw Figure 18 at a glance: the changes of all classes as small maps, of the run where there is one."""
     [*_, (kind, frame)] = both("cifar10", published, run)
     before, names = confusions(frame, stage_with("full", factor)), removed_classes(frame, factor)
-    rows = -(-len(names) // 2)
-    titles = [f"without {name}" for name in names]
-    figure = panels(titles, columns=2, horizontal_spacing=0.06, vertical_spacing=0.25 / rows)
-    for i, name in enumerate(names):
-        cells = _cells(confusions(frame, stage_with(name, factor)), before) | {"text": None, "texttemplate": None}
+    return _small_maps(
+        {f"without {name}": _cells(confusions(frame, stage_with(name, factor)), before) for name in names}
+    )
+
+
+def change_beside(name: str, published: Results, run: Results) -> go.Figure:
+    """Draw Figure 5 of one class: the change of confusions without its weights, published and of the run."""
+    return _small_maps(
+        {
+            f"without {name}, {kind}": _cells(confusions(frame, name), confusions(frame, "full"))
+            for kind, frame in both("cifar10", published, run)
+        }
+    )
+
+
+def _small_maps(maps: dict[str, dict]) -> go.Figure:
+    """Changes of confusions by title, in two columns."""
+    rows = -(-len(maps) // 2)
+    figure = panels(list(maps), columns=2, horizontal_spacing=0.06, vertical_spacing=0.25 / rows)
+    for i, cells in enumerate(maps.values()):
+        cells |= {"text": None, "texttemplate": None}
         trace = go.Heatmap(**cells, x=list(CLASSES), y=list(CLASSES), coloraxis="coloraxis")
         figure.add_trace(trace, i // 2 + 1, i % 2 + 1)
     figure.update_yaxes(autorange="reversed", showticklabels=False)
@@ -83,7 +100,7 @@ def changes(published: Results, run: Results, factor: float = 1.0) -> go.Figure:
 def taken_for(published: Results, run: Results) -> go.Figure:
     """Draw how much more often images of a class (rows) are taken for each class when its weights are gone [points].
 
-    A menu chooses published results or the run, and between the betas that these have, where there is a choice.
+    Where there is a choice, a slider chooses the beta of published results, or the run.
     """
     choices: list[tuple] = []
     for kind, frame in both("cifar10", published, run):
@@ -94,11 +111,15 @@ def taken_for(published: Results, run: Results) -> go.Figure:
             before, own = confusions(frame, stage_with("full", factor)), [CLASSES.index(name) for name in names]
             after = np.stack([confusions(frame, stage_with(CLASSES[i], factor))[:, i] for i in own], 1)
             cells = _cells(after, before[:, own], own) | {"y": names}
-            shown = kind if factor == 1 else f"{kind}, {factor:g} × beta"
-            choices.append((shown, {key: [value] for key, value in cells.items()}, {"title.text": shown}))
+            shown = f"{factor:g}" if kind == PUBLISHED else kind if factor == 1 else f"{kind}, {factor:g}"
+            choices.append((shown, {key: [value] for key, value in cells.items()}))
     first = {key: value for key, [value] in choices[0][1].items()}
     figure = go.Figure(go.Heatmap(**first, x=list(CLASSES), coloraxis="coloraxis"))
-    return _square(figure, "class whose weights are gone", coloraxis=_changes(), **_chosen(choices))
+    steps = [{"label": label, "method": "restyle", "args": [cells]} for label, cells in choices]
+    pad = {"pad": {"t": 85, "l": 6, "r": 14}}  # below the title of the axis
+    sliders = [slider("beta, times the paper's: ", steps, 0) | pad] if len(steps) > 1 else []
+    figure = _square(figure, "class whose weights are gone", coloraxis=_changes(), sliders=sliders)
+    return figure.update_layout(margin={"t": 30, "b": 150 if sliders else 90})
 
 
 def drops(published: Results, run: Results) -> go.Figure:

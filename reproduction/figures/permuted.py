@@ -40,7 +40,7 @@ def sharing(published: Results, run: Results) -> go.Figure:
     shown: list[str] = []
     for variant, name in VARIANTS.items():
         for kind, frame in both(variant, published, run):
-            for task in tasks_learned(frame)[1:]:
+            for task in (task for task in tasks_learned(frame) if task_number(task) > 1):
                 values = 100 * by_layer(frame, task, "sharing")
                 figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[variant], "% in use before", 1))
                 shown.append(task)

@@ -2,77 +2,115 @@
 
 from __future__ import annotations
 
+import html
 import math
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import ipywidgets as widgets
 import pandas as pd
 import torch
 from tqdm.notebook import tqdm
 
-from modules_lib.masking.masks import Masks
 from modules_lib.training.progress import Progress
-from reproduction.experiments.addmul import AddMul
-from reproduction.figures import addmul as figures
-from reproduction.figures import captions
 from reproduction.figures.names import Results
 from reproduction.notebook.display import bundles
-from reproduction.runs.published import COLUMNS
+from reproduction.notebook.retraining import Retraining
+from reproduction.protocol.config import Config
+from reproduction.runs.published import table
 from reproduction.runs.store import Run
+
+NO_RUN = (
+    "This control trains masks for the weights of a finished run, and here is none. Run the cell that makes the run, "
+    "and then this one."
+)
+LABELS = {"description_width": "initial"}
 
 
 class BetaControl(widgets.VBox):
-    """Retrain the masks of a finished add/mul run at another beta, and redraw its figures beside the published ones.
+    """Retrain the masks of a finished run at another beta, and redraw the chapter's figures beside the published ones.
 
-    The trained weights are the run's own; only the stages addition and multiplication are made again, with fewer,
-    larger steps. Adam moves an unneeded logit by the learning rate each step; steps times rate is kept, so logits
-    go as far as in the run. Nothing is stored. Training goes on beside the kernel's other work, which is why Stop
-    ends it and interrupting the kernel does not.
+    The trained weights are the run's own, and fewer, larger steps are taken than in the run. Nothing is stored.
+    Training goes on beside the kernel's other work, which is why Stop ends it and interrupting the kernel does not.
+    A control takes the place of an earlier one of the same chapter.
 
     Args:
-        config: the config of the run.
-        run: the finished run whose weights are used.
-        published: published results by network.
-        mask_steps: steps of each stage.
+        retraining: what is trained again, and what is shown.
+        configs: of the chapter's runs, by name.
+        made: the runs, by name of the config; the first of each is used. Where there is none, a sentence says so.
+        published: published results, by name of the config.
+
+    Attributes:
+        tried: the rows of the list below it: for each value of the option the run, then what was retrained.
     """
 
-    def __init__(self, config: AddMul, run: Run, published: Results, mask_steps: int = 1000):
-        self.config, self.run, self.published = config, run, published
-        self.model = run.load_weights(config.model())
-        self.results: pd.DataFrame | None = None
-        labels = {"description_width": "initial"}
-        exponent = math.log10(config.beta) if config.beta else -6.0
-        self.beta = widgets.FloatLogSlider(
-            value=config.beta or 1e-6,
-            min=min(-6.0, math.floor(exponent)),
-            max=max(-2.0, math.ceil(exponent)),
-            step=0.1,
-            description="beta",
-            readout_format=".1e",
-            style=labels,
-        )
-        self.steps = widgets.IntText(value=min(mask_steps, config.mask_steps), description="steps", style=labels)
-        self.button = widgets.Button(description="Retrain the masks", button_style="primary", layout={"width": "auto"})
-        self.stop_button = widgets.Button(description="Stop", disabled=True)
-        self.bar, self.said, self.figures = widgets.VBox(), widgets.Label(), widgets.Output()
-        self.button.on_click(lambda _: self.retrain())
-        self.stop_button.on_click(lambda _: self.stop())
+    _shown: ClassVar[dict[Retraining, BetaControl]] = {}
+
+    def __init__(
+        self,
+        retraining: Retraining,
+        configs: Mapping[str, Config],
+        made: Mapping[str, Sequence[Run]],
+        published: Results,
+    ):
+        if earlier := self._shown.pop(retraining, None):
+            earlier.close()
+        self._shown[retraining] = self
+        self.retraining, self.configs, self.published = retraining, configs, published
+        self.runs = {name: runs[0] for name, runs in made.items() if runs}
+        self.tried: list[dict[str, str]] = []
         self.progress = Progress()
         self.training: threading.Thread | None = None
-        parts = [self.beta, self.steps, self.button, self.stop_button]
-        row = widgets.HBox(parts, layout={"flex_flow": "row wrap"})  # phones
-        super().__init__([row, self.bar, self.said, self.figures])
+        self.said = widgets.HTML("" if self.runs else NO_RUN)
+        super().__init__(self._parts() if self.runs else [self.said])
+
+    def _parts(self) -> list[widgets.Widget]:
+        known = self.retraining.names.items()
+        values = [(name, value) for value, name in known if value in self.runs or value not in self.configs]
+        self.option = widgets.Dropdown(options=values, description=self.retraining.option, style=LABELS)
+        exponents = [math.log10(config.beta) for config in self.configs.values() if config.beta]
+        ends = {"min": math.floor(min([-6.0, *exponents])), "max": math.ceil(max([-2.0, *exponents]))}
+        self.beta = widgets.FloatLogSlider(
+            value=1e-4, **ends, step=0.1, description="beta", readout_format=".1e", style=LABELS
+        )
+        self.steps = widgets.IntText(description="steps", style=LABELS, layout={"width": "10em"})
+        self.button = widgets.Button(description="Retrain the masks", button_style="primary", layout={"width": "auto"})
+        self.stop_button = widgets.Button(description="Stop", disabled=True, layout={"width": "auto"})
+        self.bar, self.figures, self.list = widgets.VBox(), widgets.Output(), widgets.HTML()
+        self.option.observe(lambda change: self._begin_anew(change.old), "value")
+        self.button.on_click(lambda _: self.retrain())
+        self.stop_button.on_click(lambda _: self.stop())
+        self._begin_anew()
+        row = [self.option, self.beta, self.steps, self.button, self.stop_button]
+        return [
+            widgets.HBox(row, layout={"flex_flow": "row wrap"}),  # phones
+            self.bar,
+            self.said,
+            self.list,
+            self.figures,
+        ]
+
+    def _begin_anew(self, before: str | None = None) -> None:
+        """Take beta and the number of steps from the config of the chosen value, unless it was that before."""
+        if before is None or self._name(before) != self._name(self.option.value):
+            config = self.configs[self._name(self.option.value)]
+            self.beta.value = config.beta or self.beta.min
+            self.steps.value = min(self.retraining.steps, self.retraining.steps_of(config))
+
+    def _name(self, value: str) -> str:
+        """The config that a value of the option belongs to."""
+        return value if value in self.configs else next(iter(self.configs))
 
     def retrain(self) -> None:
-        """Begin to train both masks at the chosen beta; then show what they share and how the network answers."""
+        """Begin to train the masks at the chosen beta; figures and the list then follow."""
         if self.training and self.training.is_alive():
             return
         self.button.disabled, self.stop_button.disabled = True, False
         self.said.value = ""
         self.progress = Progress()
-        self.training = threading.Thread(target=self._retrain, daemon=True)
+        self.training = threading.Thread(target=self._retrain, args=[self.option.value], daemon=True)
         self.training.start()
 
     def stop(self) -> None:
@@ -84,55 +122,79 @@ class BetaControl(widgets.VBox):
         if self.training:
             self.training.join()
 
-    def _retrain(self) -> None:
+    def close(self) -> None:
+        """Stop a training, and take the control away from wherever it is shown."""
+        self.stop()
+        for part in self.children:
+            _close(part)
+        super().close()
+
+    def _retrain(self, value: str) -> None:
         before = torch.get_num_threads()
         try:
-            config = self._chosen()
-            began = time.perf_counter()
-            self.results = self._retrained(config)
-            self.said.value = (
-                f"beta = {config.beta:.1e}, {config.mask_steps} steps at rate {config.mask_lr:.2g} (the run: "
-                f"{self.config.mask_steps} at {self.config.mask_lr:.2g}): {time.perf_counter() - began:.0f} s"
-            )
-            self._show()
+            own, began = self.configs[self._name(value)], time.perf_counter()
+            config = self.retraining.config(own, value, self.beta.value, self.steps.value)
+            results = self._results(config, value)
+            took = f"{time.perf_counter() - began:.0f} s"
+            self._show(value, results)
+            self._remember(value, config, results, took)
         except KeyboardInterrupt:
             self.said.value = "Stopped; figures are those of the last finished training."
         except (ValueError, RuntimeError) as error:
-            self.said.value = str(error)
+            self.said.value = html.escape(str(error), quote=False)
         finally:
             torch.set_num_threads(before)
             self.button.disabled, self.stop_button.disabled = False, True
 
-    def _chosen(self) -> AddMul:
-        config = replace(self.config, beta=self.beta.value, mask_steps=self.steps.value)
-        return replace(config, mask_lr=self.config.mask_lr * self.config.mask_steps / config.mask_steps)
-
-    def _retrained(self, config: AddMul) -> pd.DataFrame:
+    def _results(self, config: Config, value: str) -> pd.DataFrame:
         torch.set_num_threads(1)  # as every run is made
-        stages = ("add", "mul")
-        masks: dict[str, Masks] = {}
-        with tqdm(total=len(stages) * config.mask_steps, unit="step", display=False) as bar:
+        made: dict[str, int] = {}
+        in_all = len(self.retraining.stages(config, value)) * self.retraining.steps_of(config)
+        with tqdm(total=in_all, unit="step", display=False) as bar:
             self.bar.children = [bar.container]
 
             def tick(loop: str, steps: int) -> None:
-                bar.set_description(loop, refresh=False)
-                bar.update(len(masks) * config.mask_steps + steps - bar.n)
+                made[loop] = steps
+                bar.set_description("measuring" if sum(made.values()) == in_all else loop, refresh=False)
+                bar.update(sum(made.values()) - bar.n)
 
             self.progress.tick = tick
-            for stage in stages:
-                masks[stage], _ = config.find_masks(self.model, self.run.seed, stage, self.progress)
-        rows = [{"seed": self.run.seed, **row} for row in config.measure(self.model, masks)]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+            return self.retraining.results(self.runs[self._name(value)], config, value, self.progress)
 
-    def _show(self) -> None:
-        network, results = self.config.network, self.results
-        published = {network: self.published[network]} if network in self.published else {}
-        run = {network: results}
-        sharing = figures.sharing_per_layer(published, run)
-        performed = figures.performed(network, published, run, stages=("add", "mul"))
+    def _remember(self, value: str, config: Config, results: pd.DataFrame, took: str) -> None:
+        """Say what was done, and add it to the list, below the run whose weights were used."""
+        of, own = self.retraining, self.configs[self._name(value)]
+        run = table([self.runs[self._name(value)]])
+        known = of.names[value] in [row[of.option] for row in self.tried]
+        if not known and set(of.stages(config, value)) <= set(run["stage"]):
+            self.tried.append(self._row(value, own, run, "the run"))
+        self.tried.append(self._row(value, config, results, took))
+        self.said.value = f"beta = {config.beta:.1e}, {of.length(config)} (the run: {of.length(own)}): {took}"
+        rows = pd.DataFrame(self.tried).to_html(index=False, border=0)
+        self.list.value = f'<div style="overflow-x: auto">{rows}</div>'
+
+    def _row(self, value: str, config: Config, results: pd.DataFrame, took: str) -> dict[str, str]:
+        chosen = {self.retraining.option: self.retraining.names[value], "beta": f"{config.beta:.1e}"}
+        steps = f"{self.retraining.steps_of(config):,}"
+        return {**chosen, "steps": steps, **self.retraining.numbers(results, value), "time": took}
+
+    def _show(self, value: str, results: pd.DataFrame) -> None:
+        name = self._name(value)
+        published = {name: self.published[name]} if name in self.published else {}
+        run = {name: results}
         shown = [
-            *bundles(sharing, "retrained-sharing", "What the retrained masks share", captions.means(published, run)),
-            *bundles(performed, "retrained-performed", "What they do", captions.numbers(published, run)),
+            bundle
+            for one in self.retraining.figures
+            for bundle in bundles(
+                one.draw(value, published, run), f"retrained-{one.name}", one.title, one.said(published, run)
+            )
         ]
         # Set as outputs: what a thread displays would appear below whichever cell runs meanwhile.
         self.figures.outputs = tuple({"output_type": "display_data", "data": data, "metadata": {}} for data in shown)
+
+
+def _close(part: widgets.Widget) -> None:
+    """Close a widget and all that it has: one that is left open is kept for good, with all that it refers to."""
+    for child in getattr(part, "children", ()):
+        _close(child)
+    part.close()

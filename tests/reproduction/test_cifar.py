@@ -23,6 +23,7 @@ from reproduction.runs.measures import (
     true_positive_drops,
 )
 from reproduction.runs.pool import Job
+from reproduction.runs.published import published
 
 CONFIG = LeaveOneOut(batch=16, weight_steps=25, mask_steps=6, weight_lr=1e-2, removed=("airplane", "cat"), mask_lr=1.0)
 
@@ -232,7 +233,7 @@ def test_figures_draw_what_was_measured(made):
     for draw in (figures.reference, figures.change, figures.changes, figures.taken_for, figures.drops, figures.removed):
         for sides in ((published, run), (published, {}), ({}, run)):
             assert draw(*sides).data
-    assert not figures.taken_for(published, {}).layout.updatemenus  # nothing to choose
+    assert not figures.taken_for(published, {}).layout.sliders  # nothing to choose
     by_class = figures.removed(published, {}).data[0]
     assert tuple(by_class.x) == (*CLASSES, "again") and by_class.y[-1] == pytest.approx(2, rel=0.01)
     figure = figures.change(published, run)
@@ -245,6 +246,17 @@ def test_figures_draw_what_was_measured(made):
     mean = 100 * (confusions(published["cifar10"], "cat") - confusions(published["cifar10"], "full")).mean(0)
     np.testing.assert_allclose(cat["z"][0], mean, atol=0.01)
     assert "90.0 % before, 39.9 % after" in cat["customdata"][0][3][3]
+    beside = figures.change_beside("cat", published, run)
+    assert list(beside.layout.meta["panels"].values()) == ["without cat, published", "without cat, this run"]
+    np.testing.assert_allclose(beside.data[0].z, mean, atol=0.01)
+
+
+def test_a_slider_chooses_between_published_betas():
+    figure = figures.taken_for({"cifar10": published(published_preset("cifar10"))}, {})
+    first, last = figure.layout.sliders[0].steps
+    assert (first.label, last.label) == ("1", "3")
+    np.testing.assert_array_equal(first.args[0]["z"][0], figure.data[0].z)
+    assert not np.array_equal(last.args[0]["z"][0], figure.data[0].z)
 
 
 def test_what_is_left_of_a_class_and_what_noise_moves():

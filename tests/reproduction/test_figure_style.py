@@ -63,6 +63,7 @@ def drawn():
         cifar.reference: cifar.reference(images, {}),
         cifar.change: cifar.change(images, {}),
         cifar.changes: cifar.changes(images, {}),
+        cifar.change_beside: cifar.change_beside("cat", images, images),
         cifar.taken_for: cifar.taken_for(images, {}),
         cifar.drops: cifar.drops(images, {}),
         cifar.removed: cifar.removed(images, {}),

@@ -11,6 +11,7 @@ import warnings
 import psutil
 import pytest
 import torch
+from jupyter_client import KernelManager
 from torch import nn
 
 from modules_lib import MaskedModel, train_masks, train_weights
@@ -226,6 +227,35 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, wish):
         warnings.simplefilter("error")
         record, _ = Checkpoint(last.parent, "weights", {"run": name}).load()
     assert 0 < record["steps"] < preset("addmul-fnn").weight_steps
+
+
+def reply(client, sent):
+    """What a kernel answers to a request."""
+    while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != sent:
+        pass
+    return message["content"]
+
+
+def test_interrupting_a_kernel_leaves_a_checkpoint_and_a_kernel_that_goes_on(tmp_path):
+    """As Stop does in a notebook: the cell ends, and no process trains on."""
+    manager = KernelManager()
+    manager.start_kernel(cwd=ROOT, env=os.environ | {"MODULES_RUNS": str(tmp_path), "MODULES_CHECKPOINT": "1000"})
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        imports = "from reproduction.experiments import preset; from reproduction.notebook.own_runs import own_runs"
+        sent = client.execute(f"{imports}; own_runs({{'fnn': preset('addmul-fnn')}})")
+        while "weights" not in str(client.get_iopub_msg(timeout=60)["content"].get("data")):  # the bar's postfix
+            pass
+        manager.interrupt_kernel()
+        assert reply(client, sent)["ename"] == "KeyboardInterrupt"
+        [last] = tmp_path.glob("*/*/seed-0.partial/weights.checkpoint")
+        sent = client.execute("import multiprocessing; assert not multiprocessing.active_children()")
+        assert reply(client, sent)["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize(("made", "what"), [(0, "weights.checkpoint"), (6, "masks-full.checkpoint"), (18, "seed-0")])
