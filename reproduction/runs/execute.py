@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable, Sequence
 
 from modules_lib.support.checks import check_count
-from modules_lib.support.device import gpus
 from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
 from reproduction.runs.pool import Job, Training
 from reproduction.runs.store import Run
+from reproduction.runs.worker import gpus
 
 
 class FailedRunsError(RuntimeError):

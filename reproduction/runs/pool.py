@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from modules_lib.support.device import gpus
 from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
-from reproduction.runs.worker import SECONDS_BETWEEN_REPORTS, begin_worker, work
+from reproduction.runs.worker import SECONDS_BETWEEN_REPORTS, begin_worker, gpus, work
 
 
 @dataclass(eq=False)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from modules_lib.masking.masks import Masks
-from modules_lib.support.device import use_gpu
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.training.progress import Progress
 from reproduction.protocol.config import Config
@@ -21,6 +20,11 @@ from reproduction.runs.make import finish, keep
 SECONDS_BETWEEN_REPORTS = 0.25
 
 _worker: dict[str, Any] = {}  # the event and the queue that a worker process has from its parent, and its progress
+
+
+def gpus() -> list[int]:
+    """List the GPUs that this process may use, which the environment variable CUDA_VISIBLE_DEVICES can restrict."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
 
 
 def begin_worker(stop: Any, reports: Any) -> None:
@@ -51,7 +55,7 @@ def _end_worker(*_: Any) -> None:
 def work(config: Config, seed: int, part: str, gpu: int | None = None) -> None:
     """Make one part of a run in a worker process, from the checkpoints of those before it, on this GPU."""
     if gpu is not None:
-        use_gpu(gpu)
+        torch.cuda.set_device(gpu)
     last = 0.0
     progress = Progress()
     keep(progress, config, seed)

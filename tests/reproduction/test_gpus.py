@@ -6,11 +6,11 @@ from concurrent.futures import Future
 import pytest
 import torch
 
-from modules_lib.support.device import gpus
 from reproduction.experiments import preset
 from reproduction.runs import execute as running
 from reproduction.runs import pool
 from reproduction.runs.execute import execute
+from reproduction.runs.worker import gpus
 from tools import gpu
 
 TINY = preset("addmul-fnn", "smoke", hidden=(8,), weight_steps=2, mask_steps=2)
