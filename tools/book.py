@@ -17,7 +17,7 @@ from tools.execution import TRAIN, check_parameters, execute
 from tools.render import EXECUTED, HTML, executed, render
 from tools.times import times_table
 
-DURATION = {"smoke": "3 to 4 minutes", "laptop": "20 to 35 minutes on 2 cores", "paper": "days, less on a GPU"}
+DURATION = {"smoke": "3 to 4 minutes", "laptop": "25 to 45 minutes on 2 cores", "paper": "days, less on a GPU"}
 
 
 def finished(command: list[str], errors: IO[str] | None = None) -> int:
