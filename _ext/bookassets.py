@@ -38,8 +38,18 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
     styles[:] = [(name, attributes) for name, attributes in styles if name != "sphinx-thebe.css"]
 
 
+def told_where(body: str, pagename: str, baseurl: str) -> str:
+    """Fill in a page's name and address where its citations of figures leave room for them."""
+    name = pagename.rpartition("/")[2]
+    address = f"{baseurl.rstrip('/')}/{pagename}.html" if baseurl else f"{name}.html"
+    filled = body.replace('<span class="page-address"></span>', address)
+    return filled.replace('<span class="page-name"></span>', name)
+
+
 def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     app.add_css_file("vendor/book.css")
+    if "body" in context:
+        context["body"] = told_where(context["body"], pagename, app.config.html_baseurl)
     # deferred: the text can be read before megabytes of plotly.js are; claims.js hears of its figure when it is drawn
     if 'class="verdicts claims"' in context.get("body", ""):
         app.add_js_file("vendor/claims.js", priority=800, defer="defer")
