@@ -38,6 +38,12 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
     styles[:] = [(name, attributes) for name, attributes in styles if name != "sphinx-thebe.css"]
 
 
+def launch_where_deployed(app: Sphinx, config: Any) -> None:
+    """Leave links that open a chapter elsewhere only to deployed pages, and only where a repository has the chapter."""
+    if not (config.html_baseurl and config.html_theme_options.get("repository_url")):
+        config.html_theme_options.pop("launch_buttons", None)
+
+
 def told_where(body: str, pagename: str, baseurl: str) -> str:
     """Fill in a page's name and address where its citations of figures leave room for them."""
     name = pagename.rpartition("/")[2]
@@ -69,6 +75,7 @@ def copy_files(app: Sphinx, failure: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", without_thebe)
+    app.connect("config-inited", launch_where_deployed)
     app.connect("html-page-context", page_assets, priority=900)
     app.connect("build-finished", copy_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
