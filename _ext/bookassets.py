@@ -38,8 +38,24 @@ def without_thebe(app: Sphinx, *_: Any) -> None:
     styles[:] = [(name, attributes) for name, attributes in styles if name != "sphinx-thebe.css"]
 
 
+def launch_where_deployed(app: Sphinx, config: Any) -> None:
+    """Leave links that open a chapter elsewhere only to deployed pages, and only where a repository has the chapter."""
+    if not (config.html_baseurl and config.html_theme_options.get("repository_url")):
+        config.html_theme_options.pop("launch_buttons", None)
+
+
+def told_where(body: str, pagename: str, baseurl: str) -> str:
+    """Fill in a page's name and address where its citations of figures leave room for them."""
+    name = pagename.rpartition("/")[2]
+    address = f"{baseurl.rstrip('/')}/{pagename}.html" if baseurl else f"{name}.html"
+    filled = body.replace('<span class="page-address"></span>', address)
+    return filled.replace('<span class="page-name"></span>', name)
+
+
 def page_assets(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     app.add_css_file("vendor/book.css")
+    if "body" in context:
+        context["body"] = told_where(context["body"], pagename, app.config.html_baseurl)
     # deferred: the text can be read before megabytes of plotly.js are; claims.js hears of its figure when it is drawn
     if 'class="verdicts claims"' in context.get("body", ""):
         app.add_js_file("vendor/claims.js", priority=800, defer="defer")
@@ -59,6 +75,7 @@ def copy_files(app: Sphinx, failure: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", without_thebe)
+    app.connect("config-inited", launch_where_deployed)
     app.connect("html-page-context", page_assets, priority=900)
     app.connect("build-finished", copy_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

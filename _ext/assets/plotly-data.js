@@ -1,4 +1,4 @@
-/* "Download data": what a figure draws, as comma-separated values, made here without any request. */
+/* "Download data": what a figure draws, as comma-separated values, made here without any request; and links in full. */
 (() => {
   const TYPES = { i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, u4: Uint32Array };
   Object.assign(TYPES, { f4: Float32Array, f8: Float64Array });
@@ -91,6 +91,9 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
+
+  /* Where this copy of the book is; without scripts, a link names the page alone. */
+  for (const link of document.querySelectorAll(".figure-address")) link.textContent = link.href;
 
   document.addEventListener("click", ({ target }) => {
     const id = target.closest(".figure-data")?.dataset.figure;

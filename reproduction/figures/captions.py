@@ -31,11 +31,10 @@ def means(published: Results, run: Results, marks: str = "Bars", run_marks: str 
     return " ".join(said)
 
 
-def numbers(published: Results, run: Results, *names: str) -> str:
-    """Explain the numbers written in a figure that shows the results of these names, or of all if none is given."""
+def numbers(published: Results, run: Results) -> str:
+    """Explain the numbers written in a figure."""
     both = {"published": published, "this run": run}
-    sides = {kind: {n: f for n, f in results.items() if not names or n in names} for kind, results in both.items()}
-    there = {kind: results for kind, results in sides.items() if any(not frame.empty for frame in results.values())}
+    there = {kind: results for kind, results in both.items() if any(not frame.empty for frame in results.values())}
     counts = ", ".join(f"{kind}: {seeds(results)}" for kind, results in there.items())
     return f"Numbers: mean and, where there are several seeds, unbiased standard deviation over them ({counts})."
 

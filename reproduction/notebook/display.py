@@ -6,12 +6,15 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import display
 from plotly.io.base_renderers import MimetypeRenderer
+
+from reproduction.notebook.citation import figure_bibtex
 
 
 def setup() -> None:
@@ -20,24 +23,27 @@ def setup() -> None:
     pio.renderers.default = "book"
 
 
-def show(figure: go.Figure, name: str, title: str, caption: str) -> None:
+def show(figure: go.Figure, name: str, title: str, caption: str, commands: Sequence[str] = ()) -> None:
     """Show a figure of a chapter.
 
     Args:
         name: how links and downloaded files call it, in lower case; unique in its chapter.
         title: its subject, in a few words; also read out to those who cannot see it.
         caption: where to look, and the meaning of its error bars.
+        commands: that make the runs whose numbers it shows; none if it shows no stored runs.
 
     Raises:
         ValueError: the name cannot stand in an address.
     """
-    for bundle in bundles(figure, name, title, caption):
+    for bundle in bundles(figure, name, title, caption, commands):
         display(bundle, raw=True)
 
 
-def bundles(figure: go.Figure, name: str, title: str, caption: str) -> tuple[dict[str, Any], dict[str, str]]:
+def bundles(
+    figure: go.Figure, name: str, title: str, caption: str, commands: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Make the bundles of MIME types that :func:`show` shows: the figure, and its caption."""
-    return _figure(figure, name, title), _caption(name, title, caption)
+    return _figure(figure, name, title), _caption(name, title, caption, commands)
 
 
 class Live:
@@ -67,16 +73,41 @@ def _figure(figure: go.Figure, name: str, title: str) -> dict[str, Any]:
     return bundle | {"text/html": page}
 
 
-def _caption(name: str, title: str, caption: str) -> dict[str, str]:
+def _caption(name: str, title: str, caption: str, commands: Sequence[str] = ()) -> dict[str, str]:
     """The caption, an output of its own, since JupyterLab shows none of the page's HTML around a figure.
 
-    The link and the button are for pages, whose style sheet shows them.
+    The link, the button and what opens to cite the figure are for pages, whose style sheet shows them.
     """
     link = f'<a hidden class="figure-link" href="#fig-{name}" aria-label="Link to this figure">#</a>'
     button = f'<button hidden type="button" class="figure-data" data-figure="fig-{name}">Download data</button>'
     said = f"<strong>{html.escape(title)}.</strong> {html.escape(caption)}"
-    page = f'<p class="figure-caption" id="fig-{name}-caption"><span>{said}</span> {link} {button}</p>'
+    parts = f"<span>{said}</span> {link} {button} {_citing(name, title, commands)}"
+    page = f'<div class="figure-caption" id="fig-{name}-caption">{parts}</div>'
     return {"text/plain": f"{title}. {caption}", "text/html": page}
+
+
+def _citing(name: str, title: str, commands: Sequence[str]) -> str:
+    """What a reader needs to cite a figure: its link, a citation, its data, and the commands that make its numbers.
+
+    A chapter does not know the page that it will be on: the page puts its name and address into the empty spans.
+    """
+    address = f'<span class="page-address"></span>#fig-{name}'
+    key = f'modules_book_<span class="page-name"></span>_{name}'
+    entry = html.escape(figure_bibtex(title, "KEY", "ADDRESS")).replace("KEY", key).replace("ADDRESS", address)
+    rows = {
+        "Link": _copied(f'<a class="figure-address" href="#fig-{name}">{address}</a>'),
+        "Citation": _copied(entry),
+        "Data": f'<button type="button" class="figure-data" data-figure="fig-{name}">Download what is drawn</button>',
+    }
+    if commands:
+        rows["To make its runs again"] = _copied("\n".join(map(html.escape, commands)))
+    inside = "".join(f"<dt>{row}</dt><dd>{said}</dd>" for row, said in rows.items())
+    return f'<details hidden class="figure-cite"><summary>Cite this figure</summary><dl>{inside}</dl></details>'
+
+
+def _copied(text: str) -> str:
+    """Text beside which a page has a button that copies it."""
+    return f'<div class="highlight"><pre>{text}</pre></div>'
 
 
 def _bundle(figure: dict[str, Any], id: str) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from IPython.display import display
 
-from reproduction.experiments import published_preset
+from reproduction.experiments import published_preset, read_config
 from reproduction.figures import captions
 from reproduction.figures.names import Results
+from reproduction.notebook.commands import commands_of, run_command
 from reproduction.notebook.display import bundles
 from reproduction.notebook.tables import published_results
 from reproduction.protocol.config import Config
@@ -57,6 +58,15 @@ class Views:
             views[RUN] = (published_results(experiments, scale), own)
         return cls({view: results for view, results in views.items() if any(results)})
 
+    def only(self, *names: str) -> Views:
+        """Take the results of these names alone, for a figure that shows no others."""
+
+        def chosen(results: Results) -> Results:
+            return {name: results[name] for name in names if name in results}
+
+        views = {view: (chosen(published), chosen(run)) for view, (published, run) in self.results.items()}
+        return Views({view: results for view, results in views.items() if any(results)})
+
     @property
     def first(self) -> str:
         """The view that a page opens with: the paper's sizes if they have enough seeds, else laptop sizes."""
@@ -82,15 +92,20 @@ class Views:
         Raises:
             ValueError: the name cannot stand in an address.
         """
-        figures = {view: (draw(*results), f"{caption} {said(*results)}") for view, results in self.results.items()}
+        figures = {
+            view: (draw(*results), f"{caption} {said(*results)}", commands_of(*results))
+            for view, results in self.results.items()
+        }
         show_views(figures, name, title, self.first)
 
 
-def show_views(figures: Mapping[str, tuple[go.Figure, str]], name: str, title: str, first: str = LAPTOP) -> None:
+def show_views(
+    figures: Mapping[str, tuple[go.Figure, str, Sequence[str]]], name: str, title: str, first: str = LAPTOP
+) -> None:
     """Show a figure of every view; where there is none, nothing.
 
     Args:
-        figures: view -> its figure and caption, in the order of the buttons.
+        figures: view -> its figure, its caption, and the commands that make its runs, in the order of the buttons.
         name, title: as of :func:`~reproduction.notebook.display.show`.
         first: the view that a page opens with, if it is there.
 
@@ -98,8 +113,8 @@ def show_views(figures: Mapping[str, tuple[go.Figure, str]], name: str, title: s
         ValueError: the name cannot stand in an address.
     """
     drawn = {
-        view: bundles(figure, name + ADDED[view][0], title + ADDED[view][1], caption)
-        for view, (figure, caption) in figures.items()
+        view: bundles(figure, name + ADDED[view][0], title + ADDED[view][1], caption, commands)
+        for view, (figure, caption, commands) in figures.items()
     }
     if len(drawn) < 2:
         for bundle in itertools.chain(*drawn.values()):
@@ -112,6 +127,31 @@ def show_views(figures: Mapping[str, tuple[go.Figure, str]], name: str, title: s
     figure, text = drawn[in_notebook]
     display(figure | {"text/html": f'<div class="views">{_buttons(list(drawn), first)}{parts}</div>'}, raw=True)
     display(text | {"text/html": texts}, raw=True)
+
+
+def show_maps(
+    config: Config, made: Sequence[Run], draw: Callable[[Run], go.Figure], name: str, title: str, caption: str
+) -> None:
+    """Show a figure of the masks of one run in every view that has such a run.
+
+    Args:
+        config, made: as of :func:`runs_with_masks`.
+        draw: run -> the figure of its masks.
+        name, title: as of :func:`~reproduction.notebook.display.show`.
+        caption: the same; its end names the run's seed.
+
+    Raises:
+        ValueError: the name cannot stand in an address.
+    """
+    figures = {
+        view: (
+            draw(run),
+            f"{caption} Masks of seed {run.seed}.",
+            [run_command(read_config(run.config()), [run.seed])],
+        )
+        for view, run in runs_with_masks(config, made).items()
+    }
+    show_views(figures, name, title)
 
 
 def runs_with_masks(config: Config, made: Sequence[Run]) -> dict[str, Run]:

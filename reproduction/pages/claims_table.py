@@ -6,10 +6,10 @@ import html
 
 from reproduction.claims import VERDICTS, Claim, Verdict
 from reproduction.claims.paper import PASSAGES
+from reproduction.notebook.commands import verdict_commands
 from reproduction.notebook.tables import LEFT, badge, statements_list
 from reproduction.pages.answer import Judged
 from reproduction.pages.chapters import chapters
-from reproduction.pages.commands import verdict_commands
 
 
 class ClaimsTable:

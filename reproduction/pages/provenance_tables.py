@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from modules_lib.analysis.theme import count
 from reproduction.experiments import EXPERIMENTS, nearest_scale, published_preset, read_config
-from reproduction.pages.commands import run_command
+from reproduction.notebook.commands import run_command
 from reproduction.runs.published import results_folder
 from reproduction.runs.store import Run, stored
 from reproduction.runs.tables import settings

@@ -26,7 +26,7 @@ def test_figures_have_an_address_a_caption_and_a_name(page):
         assert said.startswith(f"{label}.") and len(said) > len(label) + 40
         assert "seed" in said.lower() or "error bars" in said, f"{anchor} does not say what its spread is"
         assert plot.locator("svg[role=img]").get_attribute("aria-label") == label
-        caption.locator(f"a[href='#{anchor}']").focus()
+        caption.locator(".figure-link").focus()
         page.keyboard.press("Enter")
         assert page.evaluate("location.hash") == f"#{anchor}" and figure.is_visible()
     without = "images => images.filter(image => !image.alt.trim()).map(image => image.outerHTML.slice(0, 80))"
@@ -66,7 +66,7 @@ def test_downloaded_data_is_what_is_drawn(page):
         figure = plot.locator("xpath=ancestor::*[@role='figure']")
         anchor = figure.get_attribute("id")
         with page.expect_download() as download:
-            page.locator(f"[data-figure={anchor}]").click()
+            page.locator(f".figure-data[data-figure={anchor}]").first.click()
         assert download.value.suggested_filename == f"{Path(page.url).stem}-{anchor.removeprefix('fig-')}.csv"
         rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf8").splitlines()))
         traces = figure.locator(".plotly-graph-div").evaluate("gd => gd.data")

@@ -12,15 +12,18 @@ from modules_lib.models.paper_networks import CNN
 from reproduction import __main__ as command_line
 from reproduction.claims import CLAIMS, verdicts
 from reproduction.claims.paper import PASSAGES
-from reproduction.experiments import CHAPTERS, preset, published_preset, read_config
-from reproduction.pages import citation
+from reproduction.experiments import CHAPTERS, EXPERIMENTS, preset, published_preset, read_config
+from reproduction.notebook import citation
+from reproduction.notebook.commands import commands_of, run_command, verdict_commands
+from reproduction.notebook.tables import published_results
 from reproduction.pages import provenance_tables as published
 from reproduction.pages.answer import judged
 from reproduction.pages.architecture import cnn_table
 from reproduction.pages.chapters import ROOT, chapters, run_time, times
 from reproduction.pages.claims_table import ClaimsTable
-from reproduction.pages.commands import run_command, verdict_commands
+from reproduction.protocol.scales import SCALES
 from reproduction.runs import published as results
+from reproduction.runs.execute import execute
 from reproduction.runs.store import stored
 
 
@@ -56,6 +59,26 @@ def test_a_claims_commands_make_the_runs_it_was_judged_from(typed):
             name: (published_preset(name, verdict.scale).hash(), seeds) for name, seeds in verdict.runs.items()
         }
         assert bool(asked) == bool(verdict.statements)
+
+
+def test_a_figures_commands_make_the_runs_that_it_shows(typed):
+    names = {name: name for name in EXPERIMENTS}
+    shown = [published_results(names, scale) for scale in SCALES]
+    asked = {
+        (config.experiment, config.hash(), seed)
+        for [config], seeds in map(typed, commands_of(*shown))
+        for seed in seeds
+    }
+    frames = [frame[["experiment", "config", "seed"]] for results in shown for frame in results.values()]
+    assert asked == {run for frame in frames for run in frame.drop_duplicates().itertuples(index=False)}
+    assert commands_of({}, {}) == []
+
+
+def test_a_run_of_ones_own_has_a_command_that_makes_it(typed):
+    config = preset("addmul-fnn", "smoke", weight_steps=2, mask_steps=2, hidden=(8,), batch=16)
+    made = execute(config, seeds=[3])
+    [command] = commands_of({}, {"fnn": results.table(made)})
+    assert typed(command) == ([config], [3])
 
 
 def test_any_seeds_and_settings_can_be_asked_for(typed):
@@ -95,9 +118,8 @@ def test_a_scale_without_results_says_so():
 def test_chapters_come_from_the_table_of_contents():
     found = {chapter.name: chapter for chapter in chapters()}
     toc = [entry["file"].removeprefix("book/") for entry in yaml.safe_load((ROOT / "_toc.yml").read_text())["chapters"]]
-    assert list(found) == [name for name in toc if name not in ("api", "networks", "peers")] and set(CHAPTERS) <= set(
-        found
-    )
+    assert list(found) == [name for name in toc if name not in ("api", "glossary", "networks", "peers")]
+    assert set(CHAPTERS) <= set(found)
     assert found["scan"].title == "Systematic generalisation on SCAN"
     assert found["method"].opening.endswith("?")
     table = times().data
@@ -142,6 +164,16 @@ def test_bibtex_says_what_the_citation_file_says():
     assert entries.count("@") == 2 and entries.count("{") == entries.count("}")
     assert version("modules_lib") in entries and about["preferred-citation"]["title"] in entries
     assert "Csordás, Róbert and van Steenkiste, Sjoerd and Schmidhuber, Jürgen" in entries
+
+
+def test_a_figures_citation_says_what_the_citation_file_says(monkeypatch):
+    about = yaml.safe_load(citation.citation_file())
+    entry = citation.figure_bibtex("Kept weights", "key", "https://book.example/book/addmul.html#fig-kept")
+    assert entry.startswith("@misc{key,") and entry.count("{") == entry.count("}") and "doi" not in entry
+    assert "title = {{Kept weights}}" in entry and "url = {https://book.example/book/addmul.html#fig-kept}" in entry
+    assert about["title"] in entry and about["authors"][0]["name"] in entry
+    monkeypatch.setattr(citation, "citation_file", lambda: yaml.safe_dump(about | {"doi": "10.5281/zenodo.1"}))
+    assert "doi = {10.5281/zenodo.1}," in citation.figure_bibtex("Kept weights", "key", "")
 
 
 def test_table_1_has_the_layers_of_the_paper():

@@ -6,6 +6,8 @@ import pytest
 
 from reproduction.experiments import preset, published_preset
 from reproduction.notebook import views
+from reproduction.notebook.commands import run_command
+from reproduction.notebook.display import bundles
 from reproduction.notebook.views import LAPTOP, PAPER, RUN, Views
 from reproduction.runs import published as store
 from reproduction.runs import store as runs
@@ -61,6 +63,20 @@ def test_a_page_has_all_views_and_a_notebook_the_run(shown):
         assert (f'data-view="{view}" hidden' in figure["text/html"]) == (view != LAPTOP)
         assert (f'data-view="{view}" hidden' in caption["text/html"]) == (view != RUN)
     assert caption["text/plain"].startswith("A title, with your own run. A caption. ")
+
+
+def test_every_view_of_a_figure_has_the_commands_that_make_it(shown):
+    Views.of(NAMES, "smoke", {}).only("lstm").show(draw, "sizes", "A title", "A caption.")
+    paper, laptop = shown[1]["text/html"].split("data-view=")[1:]
+    for part, scale in ((paper, "paper"), (laptop, "laptop")):
+        seeds = sorted(results(scale)["lstm"]["seed"].unique())
+        command = run_command(published_preset("addmul-lstm", scale), seeds)
+        assert f"<pre>{command}</pre>" in part and "addmul-fnn" not in part
+
+
+def test_a_figure_without_runs_has_no_command():
+    _, caption = bundles(go.Figure(), "drawing", "A drawing", "No runs.")
+    assert "@misc" in caption["text/html"] and "python" not in caption["text/html"]
 
 
 def test_one_view_alone_has_no_buttons(shown):

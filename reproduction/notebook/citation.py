@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from reproduction.pages.chapters import ROOT
+from modules_lib.support.folders import ROOT
 
 
 def citation_file() -> str:
@@ -28,10 +28,20 @@ def bibtex() -> str:
     )
 
 
+def figure_bibtex(title: str, key: str, address: str) -> str:
+    """Write the citation of one figure of the book as a BibTeX entry."""
+    software = yaml.safe_load(citation_file())
+    figure = {**software, "title": title, "url": address}
+    return _entry(
+        "misc", key, figure, howpublished=f"Figure in {{{software['title']}}}", version=version("modules_lib")
+    )
+
+
 def _entry(kind: str, key: str, about: dict[str, Any], **more: str) -> str:
     known = {"author": " and ".join(map(_author, about["authors"])), "title": f"{{{about['title']}}}"}
     dated = {"year": about["year"]} if "year" in about else {}
-    fields = {**known, **dated, **more} | ({"url": about["url"]} if "url" in about else {})
+    places = {name: about[name] for name in ("doi", "url") if name in about}
+    fields = known | dated | more | places
     return f"@{kind}{{{key},\n" + "\n".join(f"  {name} = {{{value}}}," for name, value in fields.items()) + "\n}"
 
 
