@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from modules_lib.analysis.theme import AMBER, GREEN, GROUPS, PURPLE, panels, style
 from reproduction.experiments.again import HALVES, again, dearer, in_half, with_ends
 from reproduction.figures import bars
-from reproduction.figures.names import MASKS, PAIR_MASKS, Results
+from reproduction.figures.names import MASKS, Results
 from reproduction.runs.measures import PAIR_NAMES, TASKS, agreement
 
 # Name of results -> the name of the network in figures.
@@ -60,19 +60,7 @@ def without_ends(published: Results, run: Results) -> go.Figure:
 
 def in_halves(published: Results, run: Results) -> go.Figure:
     """Draw accuracy on each operation under a module's mask in all layers, and in either half of them [%]."""
-    return bars.accuracy_panels(published, run, OPERATIONS, TASKS, _in_halves(MASKS, list(TASKS)))
-
-
-def pairs_in_halves(published: Results, run: Results) -> go.Figure:
-    """Draw :func:`in_halves` of the two pairs of double addition."""
-    names = {name: called for name, called in NAMES.items() if name not in OPERATIONS}
-    return bars.accuracy_panels(published, run, names, PAIR_NAMES, _in_halves(PAIR_MASKS, list(PAIR_NAMES)))
-
-
-def _in_halves(names: dict[str, str], tasks: list[str]) -> dict[str, str]:
-    """Stage -> its label: each subtask's mask, and that in each half of the layers."""
     masks: dict[str, str] = {}
-    for task in tasks:
-        masks[task] = names[task]
-        masks |= {in_half(task, half): f"{names[task]}<br>{half}" for half in HALVES}
-    return masks
+    for task in TASKS:
+        masks |= {task: MASKS[task]} | {in_half(task, half): f"{MASKS[task]}<br>{half}" for half in HALVES}
+    return bars.accuracy_panels(published, run, OPERATIONS, TASKS, masks)

@@ -49,7 +49,6 @@ def drawn():
         again.agreement_per_layer: again.agreement_per_layer(*twice),
         again.without_ends: again.without_ends(*twice),
         again.in_halves: again.in_halves(*twice),
-        again.pairs_in_halves: again.pairs_in_halves(*twice),
         double.sharing_per_layer: double.sharing_per_layer(*pairs),
         double.weights_per_layer: double.weights_per_layer(*pairs),
         double.accuracy_per_mask: double.accuracy_per_mask(*pairs),
