@@ -52,7 +52,7 @@ def test_nbval_accepts_the_chapters(built_book, tmp_path):
     """Those that store something, with a copy of the built book's runs: another test has a chapter train."""
     shutil.copytree(built_book.parents[1] / "runs", tmp_path / "runs")
     paths = [source(name) for name in all_chapters() if any(cell.get("outputs") for cell in read(source(name)).cells)]
-    assert len(paths) == 12
+    assert len(paths) == 13
     result = nbval(*paths, MODULES_RUNS=str(tmp_path / "runs"))
     assert result.returncode == 0, result.stdout[-3000:]
 

@@ -254,7 +254,7 @@ def test_a_claim_is_one_line_that_opens(visit, width):
 @pytest.mark.parametrize("act", ["a mark", "a label", "a label by keyboard"])
 def test_the_figure_of_all_claims_leads_to_chapters(visit, act):
     page = visit("book/index")
-    figure = page.locator("#fig-claims-paper")
+    figure = page.locator("#fig-claims")
     label = figure.locator(".annotation[role=link]").first
     claim = re.match(r"\d+", label.text_content())[0]
     section = page.locator(f"#claim-{claim} a").get_attribute("href")

@@ -199,11 +199,9 @@ BetaControl(retraining.{retraining}, configs, made, {{}})
     ("retraining", "names"),
     [
         ("ADDMUL", {"fnn": "addmul-fnn"}),
-        ("DOUBLE_ADDITION", {"fnn": "double-fnn"}),
         ("CIFAR10", {"cifar10": "cifar10"}),
-        ("SCAN", {"scan": "scan"}),
         ("PERMUTED", {"half": "permuted-half"}),
-    ],
+    ],  # those of other chapters differ from the first in what they train and draw, which needs no page
 )
 def test_a_chapters_control_retrains_masks_in_the_page(live, retraining, names):
     write(live, SEED, CONTROL.format(retraining=retraining, names=names))
@@ -217,7 +215,7 @@ def test_a_chapters_control_retrains_masks_in_the_page(live, retraining, names):
         output.locator("tbody tr td:last-child", has_text=" s").nth(trained).wait_for(timeout=60_000)
         figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
         data = figure.evaluate("gd => JSON.stringify(gd.data)")
-        assert data != before or retraining == "SCAN"  # this small network answers nothing, masked or not
+        assert data != before
         before = data
     betas = output.locator("tbody tr td:nth-child(2)").all_inner_texts()
     assert betas[-2:] == ["1.0e-02", "1.0e-06"]
