@@ -173,6 +173,11 @@ def _of_last_task(results: pd.DataFrame, _: str) -> dict[str, str]:
     }
 
 
+def _whatever(draw: Callable[[Results, Results], go.Figure]) -> Callable[[str, Results, Results], go.Figure]:
+    """Let a figure of the chapter be drawn whatever the value of the option."""
+    return lambda _, published, run: draw(published, run)
+
+
 ADDMUL = Retraining(
     option="network",
     names=NETWORKS,
@@ -180,9 +185,7 @@ ADDMUL = Retraining(
     steps=1000,
     numbers=partial(_of_two, {"add": "+", "mul": "×"}),
     figures=(
-        Redrawn(
-            lambda _, published, run: addmul.sharing_per_layer(published, run), "sharing", "What retrained masks share"
-        ),
+        Redrawn(_whatever(addmul.sharing_per_layer), "sharing", "What retrained masks share"),
         Redrawn(
             lambda network, published, run: addmul.performed(network, published, run, stages=tuple(TASKS)),
             "performed",
@@ -198,11 +201,9 @@ DOUBLE_ADDITION = Retraining(
     steps=1000,
     numbers=partial(_of_two, PAIR_NAMES),
     figures=(
+        Redrawn(_whatever(double.sharing_per_layer), "sharing", "What retrained masks share"),
         Redrawn(
-            lambda _, published, run: double.sharing_per_layer(published, run), "sharing", "What retrained masks share"
-        ),
-        Redrawn(
-            lambda _, published, run: double.accuracy_per_mask(published, run),
+            _whatever(double.accuracy_per_mask),
             "accuracy-per-mask",
             "Right sums under retrained masks",
         ),
@@ -235,7 +236,7 @@ SCAN = Retraining(
     numbers=_of_split,
     figures=(
         Redrawn(
-            lambda _, published, run: scan.accuracy_per_split(published, run),
+            _whatever(scan.accuracy_per_split),
             "accuracy-per-split",
             "Commands answered exactly right under retrained masks",
         ),
@@ -249,7 +250,7 @@ PERMUTED = Retraining(
     numbers=_of_last_task,
     figures=(
         Redrawn(
-            lambda _, published, run: permuted.sharing(published, run),
+            _whatever(permuted.sharing),
             "shared-with-earlier-tasks",
             "What the last task, learned again, took from earlier ones",
         ),

@@ -32,7 +32,7 @@ REASONS = {
     14: "Nothing was ruled out. Left: laptop sizes, which lie closer together than the paper's; in the run "
     "at the paper's sizes the order is the paper's.",
     20: "Ruled out: multiplication alone as the cause; two additions lose, too. Left: probabilities that are not "
-    "yet at 0 or 1, as under claim 12. Longer training of masks moves them there.",
+    "yet at 0 or 1, as under claim 12. Longer training of masks might move them there.",
     21: "Not ruled out: some reuse in this network. The [positive control](reuse.ipynb) is of FNNs. Left: short "
     "training of masks in an LSTM of half the paper's units, and chance, which rises with the weights that "
     "masks keep.",
@@ -51,16 +51,14 @@ def disagreements(scales: tuple[str, ...] = ("paper", "laptop")) -> Markdown:
         verdict = next((v for v in of_claim if failing(v)), None)
         if verdict is None:
             continue
-        others = {
-            (other.scale, s.text): f"{s.measured} at {other.scale} scale (n = {len(s.values)})"
-            for other in of_claim
-            if other is not verdict
-            for s in other.statements
-        }
+        others = [(other, s) for other in of_claim if other is not verdict for s in other.statements]
         lines = [f"**{verdict.claim.id}. {verdict.claim.claim}** ({verdict.claim.paper})", ""]
         for statement in failing(verdict):
-            beside = [said for (_, text), said in others.items() if text == statement.text]
-            measured = f"{statement.measured} at {verdict.scale} scale (n = {len(statement.values)})"
-            lines.append(f"- {statement.text}: {'; '.join([measured, *beside])}")
+            beside = [_measured(other, s) for other, s in others if s.text == statement.text]
+            lines.append(f"- {statement.text}: {'; '.join([_measured(verdict, statement), *beside])}")
         paragraphs.append("\n".join([*lines, "", REASONS[verdict.claim.id]]))
     return Markdown("\n\n".join(paragraphs))
+
+
+def _measured(verdict: Verdict, statement: Statement) -> str:
+    return f"{statement.measured} at {verdict.scale} scale (n = {len(statement.values)})"

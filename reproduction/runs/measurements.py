@@ -71,7 +71,7 @@ def unpacked(rows: Iterable[dict[str, Any]]) -> Rows:
 
 
 def add_to_columns(columns: dict[str, list[Any]], rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> None:
-    """Append :func:`packed` or single rows to lists by column; many times faster than from :func:`unpacked` rows.
+    """Append :func:`packed` or single rows to lists by column, without making them :func:`unpacked` first.
 
     Args:
         columns: column -> its values so far.
