@@ -91,15 +91,8 @@ def matrix(masks: Mapping[str, Masks], layers: Mapping[str, str] | None = None) 
     figure.update_traces(hovertemplate="of the weights of %{y},<br>%{x} uses %{z:.1f} %<extra></extra>")
     figure.update_yaxes(autorange="reversed", title="of the weights of", automargin=True)
     figure.update_xaxes(title={"text": "are used by [%]", "standoff": 8})
-    title = {
-        "text": ALL,
-        "x": 1,
-        "xanchor": "right",
-        "xref": "paper",
-        "y": 0.97,
-        "yanchor": "top",
-        "font": {"size": 13},
-    }
+    corner = {"x": 1, "xanchor": "right", "xref": "paper", "y": 0.97, "yanchor": "top"}
+    title = corner | {"text": ALL, "font": {"size": 13}}
     return style(figure, 190 + max(170, 45 * len(masks)), updatemenus=[menu(choices)], title=title, margin={"t": 60})
 
 

@@ -104,10 +104,14 @@ def difference(
     ours, theirs, others = at_once(0), by_slices(0), by_slices(1)
     if not agree(ours, theirs, others):
         return "its outputs are not those of the slices"
+    if _gradients_agree(ours, theirs, logits, kind) or _gradients_agree(at_once(1), others, logits, kind):
+        return ""  # beside a kink of the model rounding can turn the gradients of one draw
+    return "its gradients are not those of the slices"
+
+
+def _gradients_agree(ours: Any, theirs: Any, logits: Tensor, kind: torch.dtype) -> bool:
     own, other = (_gradient(outputs, logits) for outputs in (ours, theirs))
-    if own is not None and other is not None and not _near(own, other, kind):
-        return "its gradients are not those of the slices"
-    return ""
+    return own is None or other is None or _near(own, other, kind)
 
 
 def _gradient(outputs: Any, logits: Tensor) -> Tensor | None:

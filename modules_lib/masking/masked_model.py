@@ -28,6 +28,8 @@ from modules_lib.support.trees import map_tensors, random_like, to_float32
 
 # Mask samples a step: below this a step without compiling takes under ten milliseconds.
 WORTH_FUSING = 400_000
+# A gradient that rounding turned beside a kink (1 in 300 of Table 1's CNN) is right at the next draw of masks.
+DRAWS = 3
 
 
 class MaskedModel(MaskLogits):
@@ -208,18 +210,20 @@ class MaskedModel(MaskLogits):
     def _try_slices(self, part: Arguments) -> None:
         """Find out whether kernels may lie channels last, and refuse wrong gradients of the weights put in."""
         weights = self._split(self._all_weights())
-        even = {name: weight * (torch.rand_like(weight) < 0.5) for name, weight in weights.items()}
         call = lambda put: self._called(list(put.values()), cloned(part))  # noqa: E731
-        try:
-            wrong = wrong_gradients(self.model, even, call, cloned(part))
-        except RuntimeError:
-            self.contiguous = True
-            wrong = wrong_gradients(self.model, even, call, cloned(part))
-        if wrong:
-            raise ValueError(
-                f"The gradient of {wrong} is not right when the weight is put in for a call, as where blocks run again "
-                "in the backward pass; switch such checkpointing off in the model while masks are trained."
-            )
+        for _ in range(DRAWS):
+            even = {name: weight * (torch.rand_like(weight) < 0.5) for name, weight in weights.items()}
+            try:
+                wrong = wrong_gradients(self.model, even, call, cloned(part))
+            except RuntimeError:
+                self.contiguous = True
+                wrong = wrong_gradients(self.model, even, call, cloned(part))
+            if not wrong:
+                return
+        raise ValueError(
+            f"The gradient of {wrong} is not right when the weight is put in for a call, as where blocks run again "
+            "in the backward pass; switch such checkpointing off in the model while masks are trained."
+        )
 
     def _runs_batched(self, arguments: Arguments) -> bool:
         """Whether one pass over a batch gives what its slices give, on random rows, with half of the weights kept."""
