@@ -13,6 +13,7 @@ from tools.browser import CHROMIUM, headless, new_page, read
 
 ROOT = Path(__file__).resolve().parent.parent
 DESKTOP = 1300  # pixels of width
+PATIENCE = 300  # seconds to wait for anything: four workers share two cores, and only a hang may fail a test
 
 
 def pytest_collection_modifyitems(items):
@@ -42,7 +43,7 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=4 * PATIENCE,
     )
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # no sandbox: containers run as root; the rest keeps the browser itself off the network
+PATIENCE = (
+    300_000  # milliseconds to wait for anything that is to appear, also on a busy machine: only a hang takes longer
+)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
@@ -31,6 +34,7 @@ def headless() -> Iterator[Browser]:
 def new_page(browser: Browser, width: int, height: int, theme: str) -> Page:
     """Open an empty page of so many pixels, for a reader of the light or the dark theme."""
     page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(PATIENCE)
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     page.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
     return page
@@ -40,6 +44,6 @@ def read(page: Page, path: Path) -> Page:
     """Load a page of the book and wait until its figures are drawn."""
     page.goto(path.as_uri(), wait_until="load")
     for figure in page.locator(".plotly-graph-div").all():
-        figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
+        figure.locator(".main-svg").first.wait_for(state="attached")
     page.wait_for_timeout(300)
     return page

@@ -110,8 +110,7 @@ class MaskedModel(MaskLogits):
         self.batched, self.may_change = False if groups else batched, batched is None
         self.slicing = Slicing(model, samples, shared, batch_dims)
         self.modules_of_model = list(model.modules())
-        self.tried, self.contiguous = False, False
-        self.frozen_get_gradients = False
+        self.tried = self.contiguous = self.frozen_get_gradients = False
         if self.fuse:
             keep_freed_memory()
 

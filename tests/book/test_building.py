@@ -15,7 +15,7 @@ import torch
 from reproduction.experiments import EXPERIMENTS
 from reproduction.notebook import own_runs
 from tests.book.sabotage.modules_lib_failures import FAILS, NO_DATA
-from tests.conftest import ROOT, run_module
+from tests.conftest import PATIENCE, ROOT, run_module
 from tools import execution
 from tools.chapters import all_pages, read
 from tools.render import missing
@@ -120,7 +120,7 @@ def kill(process):
     for one in (process, *children):
         one.send_signal(signal.SIGKILL)
     process.wait()
-    psutil.wait_procs(children, timeout=30)
+    psutil.wait_procs(children, timeout=PATIENCE)
 
 
 def test_a_book_that_another_process_makes_is_left_to_it(tmp_path):

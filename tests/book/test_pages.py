@@ -29,7 +29,7 @@ def controls(page):
 def assert_changes(page, figure, act, what):
     before = figure.evaluate(DRAWN)
     act()
-    for _ in range(50):
+    for _ in range(300):
         if figure.evaluate(DRAWN) != before:
             return
         page.wait_for_timeout(100)
@@ -41,7 +41,7 @@ def test_page_is_clean(page):
     assert page.trouble == []
     formulas = page.locator(".math").count()
     if formulas:
-        page.locator("mjx-container svg").first.wait_for(state="attached", timeout=20_000)
+        page.locator("mjx-container svg").first.wait_for(state="attached")
         assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
         assert page.locator("mjx-container").count() >= formulas
     assert page.evaluate("typeof define") == "undefined", "an AMD loader would keep plotly.js from its global name"
@@ -175,9 +175,9 @@ def test_a_link_to_a_figure_of_another_view_shows_it(visit):
     page = visit("book/addmul")
     assert not page.locator("#fig-kept-paper").is_visible()
     page.evaluate("location.hash = 'fig-kept-paper'")
-    page.locator("#fig-kept-paper").wait_for(state="visible", timeout=5000)
+    page.locator("#fig-kept-paper").wait_for(state="visible")
     top = "document.querySelector('#fig-kept-paper').getBoundingClientRect().y"
-    page.wait_for_function(f"0 <= {top} && {top} < 400", timeout=10_000)
+    page.wait_for_function(f"0 <= {top} && {top} < 400")
 
 
 def test_the_steps_of_the_method_add_up(visit):

@@ -17,7 +17,7 @@ from PIL import Image
 from reproduction.__main__ import claims as print_claims
 from reproduction.runs.published import results_folder
 from reproduction.runs.store import stored
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 from tests.reproduction.test_commands import TINY
 from tools import readme
 
@@ -88,7 +88,9 @@ def test_a_command_works_as_typed(tmp_path, command):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as after `. .venv/bin/activate`
     typed = f"{command} {short}".replace(" out.ipynb", f" {tmp_path}/out.ipynb")
     environment = os.environ | folders | {"PATH": path}
-    result = subprocess.run(typed, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(
+        typed, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE
+    )
     output = result.stdout + result.stderr
     assert result.returncode == 0 and said in output, output[-3000:]
     assert ("out.ipynb" in command) == (tmp_path / "out.ipynb").exists()
@@ -149,10 +151,10 @@ def test_jupyterlab_starts_with_the_book():
             assert answered(f"{address}/api/contents/index.ipynb?content=0&{token}")
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
 
 
-def answered(address, seconds=60):
+def answered(address, seconds=PATIENCE):
     """Whether a server that has told its address comes to answer there."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

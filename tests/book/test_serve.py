@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.conftest import ROOT, run_module
+from tests.conftest import DESKTOP, PATIENCE, ROOT, run_module
+from tools.browser import new_page
 from tools.serve import ADDRESSES, IDLE, live_files, settings
 
 SEED, SAMPLER = 0, 3  # code cells of the chapter on the method: its parameters, and the figure of the sampler
@@ -34,7 +35,7 @@ def served(book, *command):
             yield process, address
         finally:
             process.terminate()  # ends the kernels, too
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def ask(address, path="", token=None, method="GET", data=None):
     headers = {"Authorization": f"token {token}"} if token else {}
     request = urllib.request.Request(address.partition("?")[0] + path, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -115,7 +116,7 @@ def test_a_kernel_that_nobody_uses_is_ended(built_book):
     impatient = "import tools.serve; tools.serve.IDLE = 1; tools.serve.main()"
     with served(built_book, "-c", impatient) as (_, address):
         assert ask(address, "api/kernels", token_of(address), "POST", b'{"name": "python3"}')[0] == 201
-        until = time.monotonic() + 40
+        until = time.monotonic() + PATIENCE
         while kernels(address) and time.monotonic() < until:
             time.sleep(0.5)
         assert kernels(address) == []
@@ -131,7 +132,7 @@ def test_without_a_rendered_book_it_says_what_to_do(tmp_path):
 def live(browser, server):
     """The chapter on the method, live; `page.trouble` lists what went wrong."""
     _, address = server
-    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page = new_page(browser, DESKTOP, 1000, "light")
     page.trouble = []
     page.on("console", lambda message: message.type == "error" and page.trouble.append(message.text))
     page.on("pageerror", lambda error: page.trouble.append(str(error)))
@@ -150,7 +151,7 @@ def live(browser, server):
 
 
 def is_in(page, state):
-    page.locator("[role=status]", has_text=state).wait_for(timeout=90_000)
+    page.locator("[role=status]", has_text=state).wait_for()
 
 
 def write(page, cell, code):
@@ -165,7 +166,7 @@ def run(page, cell):
 def bars(page):
     """What the bars of the sampler's figure show."""
     figure = page.locator(".live-cell").nth(SAMPLER).locator(".plotly-graph-div")
-    figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
+    figure.locator(".main-svg").first.wait_for(state="attached")
     return figure.evaluate("gd => JSON.stringify(gd.data.map(trace => trace.y))")
 
 
@@ -212,8 +213,8 @@ def test_a_chapters_control_retrains_masks_in_the_page(live, retraining, names):
     for trained, beta in enumerate(("End", "Home")):  # the highest and the lowest
         output.locator(".noUi-handle").press(beta)
         retrain.click()
-        output.locator("tbody tr td:last-child", has_text=" s").nth(trained).wait_for(timeout=60_000)
-        figure.locator(".main-svg").first.wait_for(state="attached", timeout=20_000)
+        output.locator("tbody tr td:last-child", has_text=" s").nth(trained).wait_for()
+        figure.locator(".main-svg").first.wait_for(state="attached")
         data = figure.evaluate("gd => JSON.stringify(gd.data)")
         assert data != before
         before = data
@@ -223,7 +224,7 @@ def test_a_chapters_control_retrains_masks_in_the_page(live, retraining, names):
     output.get_by_label("steps").press("Enter")
     retrain.click()
     stop.click()
-    output.get_by_text("Stopped; figures are those of the last finished training.").wait_for(timeout=60_000)
+    output.get_by_text("Stopped; figures are those of the last finished training.").wait_for()
     run(live, SEED)
     assert retrain.count() == stop.count() == 1 and output.locator("tbody").count() == 0
     assert live.trouble == []
@@ -254,7 +255,7 @@ def test_a_page_that_is_left_ends_its_kernel(live, server):
     _, address = server
     assert len(kernels(address)) == 1
     live.goto("about:blank")
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while kernels(address) and time.monotonic() < until:
         time.sleep(0.2)
     assert kernels(address) == []

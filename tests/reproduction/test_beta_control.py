@@ -10,6 +10,7 @@ from reproduction.notebook.beta_control import NO_RUN, BetaControl
 from reproduction.notebook.display import setup
 from reproduction.notebook.retraining import ADDMUL, CIFAR10, DOUBLE_ADDITION, PERMUTED, SCAN
 from reproduction.runs.make import make
+from tests.conftest import PATIENCE
 
 # chapter -> what is retrained, an experiment whose run is used, and a value of the option
 CHAPTERS = {
@@ -93,7 +94,7 @@ def test_stop_ends_a_training_and_leaves_the_control_as_it_was(control):
     control.button.click()
     assert control.button.disabled and not control.stop_button.disabled
     control.stop_button.click()
-    control.training.join(timeout=300)  # a sampler that is being compiled is waited for
+    control.training.join(timeout=PATIENCE)  # a sampler that is being compiled is waited for
     assert not control.training.is_alive() and "Stopped" in control.said.value
     assert control.tried == tried and control.figures.outputs is figures
     assert not control.button.disabled and control.stop_button.disabled
@@ -104,7 +105,7 @@ def test_a_second_control_of_a_chapter_takes_the_place_of_the_first(control, run
     control.button.click()
     parts = [control, *control.children, *control.children[0].children]
     second = BetaControl(control.retraining, *runs("addmul"), {})
-    control.training.join(timeout=300)
+    control.training.join(timeout=PATIENCE)
     assert not control.training.is_alive() and not control.tried
     assert all(part.comm is None for part in parts), "a closed widget is shown nowhere"
     other = BetaControl(SCAN, {}, {}, {})

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 ENTRIES = "reproduction/experiments/__init__.py"
 BEFORE = '        "samplers": Experiment('
@@ -49,7 +49,12 @@ def copy(tmp_path_factory):
 def run(folder, *arguments):
     environment = os.environ | {"PYTHONPATH": str(folder), "MODULES_RUNS": str(folder / "runs")}
     result = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -22,7 +22,7 @@ from reproduction.experiments import preset
 from reproduction.experiments.addmul import AddMul
 from reproduction.runs import store as runs
 from reproduction.runs.make import make
-from tests.conftest import ROOT, run_module
+from tests.conftest import PATIENCE, ROOT, run_module
 from tests.reproduction.kill_runs import KINDS
 
 KILLS = 8  # `python -m tests.reproduction.kill_runs 30` does it more often
@@ -156,7 +156,7 @@ def heed_ctrl_c():
 def test_two_processes_make_a_run_once(tmp_path):
     arguments = ("run", "addmul-fnn", "--scale", "smoke")
     both = [start(*arguments, MODULES_RUNS=str(tmp_path)) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in both]
+    outputs = [process.communicate(timeout=PATIENCE) for process in both]
     assert all(process.returncode == 0 for process in both), outputs
     [run] = runs.stored(tmp_path)
     assert all(str(run.folder) in stdout for stdout, _ in outputs) and not run.damage()
@@ -174,7 +174,7 @@ def start_training(folder, seconds):
 
 
 def wait_for(condition, what):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what} in vain"
         time.sleep(0.05)
@@ -192,7 +192,7 @@ def test_a_worker_whose_parent_is_killed_saves_a_checkpoint_and_ends(tmp_path):
 def test_sigterm_to_the_whole_group_leaves_a_checkpoint(tmp_path):
     process = start_training(tmp_path, "1000")
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0 and "goes on" in errors and "Traceback" not in errors, errors
     assert list(tmp_path.glob("*/*/seed-0.partial/weights.checkpoint"))
 
@@ -210,7 +210,7 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode != 0 and 'if __name__ == "__main__"' in result.stderr
 
@@ -219,7 +219,7 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, wish):
     process = start_training(tmp_path, "0")
     process.send_signal(wish)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0 and "goes on" in errors and "Traceback" not in errors
     [last] = tmp_path.glob("*/*/seed-0.partial/weights.checkpoint")
     name = "/".join(last.parts[-4:-1]).removesuffix(".partial")
@@ -231,7 +231,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, wish):
 
 def reply(client, sent):
     """What a kernel answers to a request."""
-    while (message := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != sent:
+    while (message := client.get_shell_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != sent:
         pass
     return message["content"]
 
@@ -243,10 +243,10 @@ def test_interrupting_a_kernel_leaves_a_checkpoint_and_a_kernel_that_goes_on(tmp
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         imports = "from reproduction.experiments import preset; from reproduction.notebook.own_runs import own_runs"
         sent = client.execute(f"{imports}; own_runs({{'fnn': preset('addmul-fnn')}})")
-        while "weights" not in str(client.get_iopub_msg(timeout=60)["content"].get("data")):  # the bar's postfix
+        while "weights" not in str(client.get_iopub_msg(timeout=PATIENCE)["content"].get("data")):  # the bar's postfix
             pass
         manager.interrupt_kernel()
         assert reply(client, sent)["ename"] == "KeyboardInterrupt"
