@@ -1,6 +1,6 @@
 """Smoke runs of each kind, in processes that are killed many times: ``python -m tests.reproduction.kill_runs 30``.
 
-A checkpoint is saved after every step, so that a kill may cost one step. Prints, as JSON, the number of kills, the
+Where a kill is to come, a checkpoint is saved after every step, so that it may cost one step. Prints, as JSON, the number of kills, the
 steps that were made, and the steps that the runs have. Runs go to MODULES_RUNS.
 """
 
@@ -19,7 +19,7 @@ from reproduction.runs import store as runs
 from reproduction.runs.make import make
 
 
-def go_on(config, count):
+def go_on(config, count, progress):
     """Go on with the run, here; writes a byte to the pipe ``count`` for every step."""
     after = Loop.after
 
@@ -29,7 +29,7 @@ def go_on(config, count):
 
     Loop.after = counted
     torch.set_num_threads(1)
-    make(config, 0, Progress(seconds=0.0))
+    make(config, 0, progress)
 
 
 def attempt(config, lifetime):
@@ -38,7 +38,7 @@ def attempt(config, lifetime):
     process = os.fork()
     if process == 0:
         try:
-            go_on(config, write)
+            go_on(config, write, Progress() if lifetime is None else Progress(seconds=0.0))
         finally:
             os._exit(0)
     os.close(write)
@@ -53,8 +53,11 @@ def attempt(config, lifetime):
     return steps
 
 
-# An experiment of each kind: what is trained and stored depends on no more.
-KINDS = {type(entry.presets["smoke"]): name for name, entry in EXPERIMENTS.items()}
+EACH = {type(entry.presets["smoke"]): name for name, entry in EXPERIMENTS.items()}
+# An experiment of each kind; those that derive from another are trained and stored in its ways.
+KINDS = {
+    kind: name for kind, name in EACH.items() if not any(issubclass(kind, other) for other in EACH if other != kind)
+}
 
 
 def main(kills):
