@@ -7,7 +7,7 @@ from IPython.display import Markdown
 from reproduction.claims import Verdict, verdicts
 from reproduction.claims.statement import FAILS, Statement
 
-SEEDS = 5  # from which on a failing statement is a disagreement and not a hint
+ENOUGH_TO_DISAGREE = 5  # seeds, from which on a failing statement is a disagreement and not a hint
 
 # Claim -> what was ruled out as a cause, and what is left. No numbers: those come from results.
 REASONS = {
@@ -41,7 +41,7 @@ REASONS = {
 
 def failing(verdict: Verdict) -> list[Statement]:
     """Select a verdict's statements that at least five seeds contradict."""
-    return [s for s in verdict.statements if s.outcome == FAILS and len(s.values) >= SEEDS]
+    return [s for s in verdict.statements if s.outcome == FAILS and len(s.values) >= ENOUGH_TO_DISAGREE]
 
 
 def disagreements(scales: tuple[str, ...] = ("paper", "laptop")) -> Markdown:

@@ -63,8 +63,8 @@ def unpacked(rows: Iterable[dict[str, Any]]) -> Rows:
     for row in rows:
         if isinstance(row["value"], list):
             column, places = _places(row)
-            for place, value in zip(places, row["value"], strict=True):
-                single.append({**row, **({column: place} if column else {}), "value": value})
+            named = [{column: place} for place in places] if column else [{}] * len(row["value"])
+            single += [row | name | {"value": value} for name, value in zip(named, row["value"], strict=True)]
         else:
             single.append(row)
     return single
@@ -93,9 +93,7 @@ def add_to_columns(columns: dict[str, list[Any]], rows: Iterable[dict[str, Any]]
 def _places(row: dict[str, Any]) -> tuple[str | None, list[Any]]:
     """The column in which the measurements of a row differ, and its values; none where they are one."""
     column = next((name for name in SERIES if _is_series(name, row.get(name))), None)
-    return column, _read(row[column]) if column else [None] * (
-        len(row["value"]) if isinstance(row["value"], list) else 1
-    )
+    return column, _read(row[column]) if column else []
 
 
 def _is_series(name: str, value: Any) -> bool:

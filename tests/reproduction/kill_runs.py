@@ -1,7 +1,7 @@
 """Smoke runs of each kind, in processes that are killed many times: ``python -m tests.reproduction.kill_runs 30``.
 
-Where a kill is to come, a checkpoint is saved after every step, so that it may cost one step. Prints, as JSON, the number of kills, the
-steps that were made, and the steps that the runs have. Runs go to MODULES_RUNS.
+Where a kill is to come, a checkpoint is saved after every step, so that it may cost one step. Prints, as JSON, the
+number of kills, the steps that were made, and the steps that the runs have. Runs go to MODULES_RUNS.
 """
 
 import json
