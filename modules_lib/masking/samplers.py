@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from modules_lib.support.checks import check_choice
+from modules_lib.support.compile_torch import in_cpp
 from modules_lib.support.rng import mask_noise
+
+in_kernels = partial(in_cpp, Path(__file__).with_name("mask_kernels.cpp"), "Functions of mask training")
 
 
 class Sampler(ABC):
@@ -58,6 +63,7 @@ class GumbelSigmoid(Sampler):
     DEAD = -20.0  # kept with a probability below 2^-28, where the noise ends at 1 - 2^-24
 
     @staticmethod
+    @in_kernels("masked")
     def masked(logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: list[Tensor]) -> None:
         removed = torch.sigmoid(-logits)
         for sample, u in zip(out, mask_noise(keys, len(out), len(logits), start), strict=True):
@@ -65,6 +71,7 @@ class GumbelSigmoid(Sampler):
             sample.copy_(torch.where(u > removed, weights, 0.0))
 
     @staticmethod
+    @in_kernels("logit_gradient")
     def logit_gradient(
         logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: Tensor, grads: list[Tensor]
     ) -> None:
@@ -80,6 +87,7 @@ class GumbelSigmoid(Sampler):
         out.copy_(total * (p * q * weights))
 
     @staticmethod
+    @in_kernels("weight_gradient")
     def weight_gradient(
         logits: Tensor, weights: Tensor, keys: Tensor, start: Tensor, out: Tensor, grads: list[Tensor]
     ) -> None:

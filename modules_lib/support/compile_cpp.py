@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import functools
 import hashlib
@@ -11,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 FLAGS = "-std=c++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -shared -fPIC"
 THREADS = "" if sys.platform == "darwin" else "-fopenmp"  # Apple's compiler has none
@@ -22,7 +25,8 @@ MACHINES = {  # torch's name of a set of instructions -> the compiler's flags fo
     "AVX2": "-mavx2 -mfma",
 }
 TORCH = Path(torch.__file__).with_name("lib")
-LINKED = [f"-L{TORCH}", f"-Wl,-rpath,{TORCH}", "-ltorch_cpu"]  # a list: the path may have spaces
+HEADER = Path(__file__).with_name("floats.h")
+LINKED = [f"-I{HEADER.parent}", f"-L{TORCH}", f"-Wl,-rpath,{TORCH}", "-ltorch_cpu"]  # a list: the path may have spaces
 
 
 @functools.cache
@@ -39,7 +43,9 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
     machine = MACHINES.get(torch.backends.cpu.get_cpu_capability(), "")
     command = [*shlex.split(os.environ.get("CXX", "c++")), *f"{FLAGS} {THREADS} {machine}".split(), str(source)]
     command += LINKED
-    version = hashlib.sha256(repr((source.read_text(), command, torch.__version__)).encode()).hexdigest()[:16]
+    version = hashlib.sha256(
+        repr((source.read_text(), HEADER.read_text(), command, torch.__version__)).encode()
+    ).hexdigest()[:16]
     try:
         path = _cache() / f"{source.stem}-{version}.so"
         if not path.exists():
@@ -56,6 +62,29 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
+
+
+@functools.cache
+def kernel(source: Path, what: str, name: str) -> Callable[[Sequence[Tensor]], None] | None:
+    """Find a function of a C++ file for tensors on the CPU, of which it is given address, size and type.
+
+    Args:
+        source, what: as for :func:`library`.
+        name: that of the function.
+    """
+    if (compiled := library(source, what)) is None:
+        return None
+    function = compiled[name]
+    function.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+    def call(tensors: Sequence[Tensor]) -> None:
+        given = array.array("q")
+        laid_out = [tensor.contiguous() for tensor in tensors]  # those that are written to are so already
+        for tensor in laid_out:
+            given.extend((tensor.data_ptr(), tensor.numel(), tensor.dtype == torch.bfloat16))
+        function(given.buffer_info()[0], len(tensors), torch.get_num_threads())
+
+    return call
 
 
 def _cache() -> Path:

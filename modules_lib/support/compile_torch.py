@@ -4,9 +4,30 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+
+from modules_lib.support import compile_cpp
+from modules_lib.support.trees import tensors
+
+F = TypeVar("F", bound=Callable[..., None])
+IN_CPP: dict[Callable[..., None], tuple[Path, str, str]] = {}  # function -> file, title and name of the one in C++
+TYPES = {torch.float32, torch.bfloat16, torch.int32}
+
+
+def in_cpp(source: Path, title: str, name: str) -> Callable[[F], F]:
+    """Mark a function over tensors that is there in C++, too: it does its work on the CPU without torch's compiler.
+
+    That compiler takes 20 seconds for the first step of a process, 5 where its cache on disk has it.
+    """
+
+    def mark(function: F) -> F:
+        IN_CPP[function] = source, title, name
+        return function
+
+    return mark
 
 
 def maybe_fused(function: Callable[..., Any], fuse: bool) -> Callable[..., Any]:
@@ -17,10 +38,24 @@ def maybe_fused(function: Callable[..., Any], fuse: bool) -> Callable[..., Any]:
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function for tensors of any size; where it cannot be compiled it stays as it is.
 
-    The numbers are the same; sums may be rounded otherwise.
-
-    The first call takes some seconds, less where the compiler's cache on disk has it.
+    The numbers are the same up to rounding. The first call of what torch compiles takes some seconds, less where the
+    compiler's cache on disk has it.
     """
+    if function not in IN_CPP:
+        return _compiled_by_torch(function)
+
+    def call(*arguments: Any) -> Any:
+        given = list(tensors(arguments))
+        on_cpu = all(one.is_cpu and one.dtype in TYPES for one in given)
+        if on_cpu and (kernel := compile_cpp.kernel(*IN_CPP[function])):
+            return kernel(given)
+        return _compiled_by_torch(function)(*arguments)
+
+    return call
+
+
+@functools.cache
+def _compiled_by_torch(function: Callable[..., Any]) -> Callable[..., Any]:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA that nobody asked for
     # One version a precision, K and kind of piece: more than the eight that torch stops at.
     compiled: Callable[..., Any] | None = torch.compile(function, dynamic=True, recompile_limit=64)  # type: ignore[call-overload]

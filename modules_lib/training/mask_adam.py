@@ -9,16 +9,19 @@ from torch import Tensor
 
 from modules_lib.masking.dead_weights import EVERY
 from modules_lib.masking.masked_model import MaskedModel
+from modules_lib.masking.samplers import in_kernels
 from modules_lib.support.compile_torch import maybe_fused
 from modules_lib.support.rng import BLOCK
 
 
-def _squared_norm(gradient: Tensor, alpha: Tensor) -> Tensor:
+@in_kernels("squared_norm")
+def _squared_norm(gradient: Tensor, alpha: Tensor, out: Tensor) -> None:
     """The squared norm of the gradient of loss + alpha * (sum of logits), given the gradient of the loss."""
     whole = gradient + alpha
-    return (whole * whole).sum()
+    out.copy_((whole * whole).sum())
 
 
+@in_kernels("update")
 def _update(
     values: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, alpha: Tensor, scale: Tensor, rates: Tensor
 ) -> None:
@@ -113,10 +116,13 @@ class MaskAdam:
 
     def _norm(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
         squared = maybe_fused(_squared_norm, self.masked.fuse)
-        square = sum(squared(gradient, own.alpha) for gradient, own in zip(gradients, moments, strict=True))
+        parts = torch.zeros(len(gradients), device=self.logits.alpha.device)
+        for gradient, own, part in zip(gradients, moments, parts, strict=True):
+            squared(gradient, own.alpha, part)
+        square = parts.sum()
         if dead := self.masked.count - len(self.logits.mean):  # they have the penalty's gradient alone
             square = square + dead * self.logits.alpha**2
-        norm = torch.as_tensor(square).sqrt()
+        norm = square.sqrt()
         if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
             raise ValueError(
                 f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "
