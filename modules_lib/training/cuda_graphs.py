@@ -150,7 +150,7 @@ def _kind(part: Any, device: torch.device) -> Hashable | None:
     """All of a batch but the numbers in tensors; None where these cannot be copied, or the rest not be told apart."""
     if isinstance(part, Tensor):
         fits = part.device == device and part.layout == torch.strided and not part.requires_grad
-        return (part.dtype, part.shape) if fits else None
+        return (part.dtype, part.shape, part.stride()) if fits else None
     if isinstance(part, Mapping | tuple | list):
         named = part.items() if isinstance(part, Mapping) else enumerate(part)
         kinds = [(name, _kind(one, device)) for name, one in named]
