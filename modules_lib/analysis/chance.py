@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
+from operator import or_
 
 import numpy as np
 import pandas as pd
@@ -30,11 +32,7 @@ ALTERNATIVES = ("two-sided", "less", "greater")
 
 
 def random_masks(
-    masks: Masks,
-    seed: int = 0,
-    within: Masks | None = None,
-    unit: str | Unit = "weight",
-    heads: int | None = None,
+    masks: Masks, seed: int = 0, within: Masks | None = None, unit: str | Unit = "weight", heads: int | None = None
 ) -> Masks:
     """Draw masks that keep as many weights in each tensor as these, at random; another seed gives other masks.
 
@@ -205,10 +203,7 @@ def sharing_test(
     check_count("draws", draws)
     check_choice("numbers to keep", keep, OVERLAPS)
     observed = sharing(target, *references, name=name)
-    union = references[0]
-    for reference in references[1:]:
-        union = union | reference
-    overlaps = OVERLAPS[keep](target, union, name, draws, seed)
+    overlaps = OVERLAPS[keep](target, reduce(or_, references), name, draws, seed)
     return compare_with_chance(observed, overlaps / max(1, target.count(name)), alternative)
 
 

@@ -13,32 +13,16 @@ from plotly.subplots import make_subplots
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8c8c8c"
 SKY, PURPLE, AMBER = "#56B4E9", "#CC79A7", "#E69F00"
 WINE = "#882255"  # P. Tol, "Colour schemes" (2021), where one more is needed
-COLOURS = {
-    "full": GREEN,
-    "add": BLUE,
-    "mul": ORANGE,
-    "pair-1": SKY,
-    "pair-2": PURPLE,
-    "simple": SKY,
-    "add-jump": ORANGE,
-    "length": BLUE,
-    "add-turn-left": PURPLE,
-}
+COLOURS = {"full": GREEN, "add": BLUE, "mul": ORANGE, "pair-1": SKY, "pair-2": PURPLE}
+COLOURS |= {"simple": SKY, "add-jump": ORANGE, "length": BLUE, "add-turn-left": PURPLE}
 SEQUENTIAL = "Blues"
 DIVERGING = "RdBu"
 
 GROUPS = {"barmode": "group", "scattermode": "group", "bargap": 0.3, "scattergap": 0.3}
 
 INK, GRID = "#2a3f5f", "#e5eaf1"
-AXIS = {
-    "automargin": True,
-    "gridcolor": GRID,
-    "linecolor": GRID,
-    "ticks": "",
-    "title": {"standoff": 8, "font": {"size": 13}},
-    "zerolinecolor": GRID,
-    "zerolinewidth": 2,
-}
+LINES = {"gridcolor": GRID, "linecolor": GRID, "ticks": "", "zerolinecolor": GRID, "zerolinewidth": 2}
+AXIS = {"automargin": True, "title": {"standoff": 8, "font": {"size": 13}}, **LINES}
 TEMPLATE = "modules"
 pio.templates[TEMPLATE] = go.layout.Template(
     layout={
@@ -83,19 +67,10 @@ def name_panels(figure: go.Figure, titles: Sequence[str], columns: int = 1) -> g
 
 def buttons(choices: Sequence[tuple], y: float = 1.0) -> dict:
     """Make buttons at the top right: (label, changes of the traces, of the layout, and which traces if not all)."""
-    return {
-        "type": "buttons",
-        "direction": "right",
-        "x": 1,
-        "xanchor": "right",
-        "y": y,
-        "yanchor": "bottom",
-        "pad": {"b": 6},
-        "showactive": True,
-        "active": 0,
-        "font": {"size": 11},
-        "buttons": [{"label": label, "method": "update", "args": list(args)} for label, *args in choices],
-    }
+    each = [{"label": label, "method": "update", "args": list(args)} for label, *args in choices]
+    look = {"type": "buttons", "direction": "right", "pad": {"b": 6}, "font": {"size": 11}}
+    place = {"x": 1, "xanchor": "right", "y": y, "yanchor": "bottom"}
+    return {"buttons": each, "showactive": True, "active": 0, **look, **place}
 
 
 def menu(choices: Sequence[tuple], y: float = 1.02, **place: object) -> dict:
@@ -106,14 +81,8 @@ def menu(choices: Sequence[tuple], y: float = 1.02, **place: object) -> dict:
 def slider(label: str, steps: list[dict], active: int, x: float = 0.0, length: float = 1.0) -> dict:
     """Make a slider below a figure; its steps are plotly's."""
     current = {"prefix": label, "font": {"size": 13}}
-    return {
-        "active": active,
-        "steps": steps,
-        "currentvalue": current,
-        "x": x,
-        "len": length,
-        "pad": {"t": 60, "l": 6, "r": 14},
-    }
+    place = {"x": x, "len": length, "pad": {"t": 60, "l": 6, "r": 14}}
+    return {"active": active, "steps": steps, "currentvalue": current, **place}
 
 
 def count(number: int, thing: str) -> str:

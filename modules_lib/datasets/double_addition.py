@@ -38,10 +38,7 @@ class DoubleAddition:
 
     @classmethod
     def of(
-        cls,
-        shown: tuple[tuple[int, ...], ...],
-        read: tuple[tuple[int, int], ...],
-        device: torch.device | str = "cpu",
+        cls, shown: tuple[tuple[int, ...], ...], read: tuple[tuple[int, int], ...], device: torch.device | str = "cpu"
     ) -> DoubleAddition:
         additions = Arithmetic.of("add", device=device)
         return cls(shown, read, additions.inputs[:, :40].contiguous(), additions.targets)

@@ -111,6 +111,7 @@ class MaskedModel(MaskLogits):
         self.slicing = Slicing(model, samples, shared, batch_dims)
         self.modules_of_model = list(model.modules())
         self.tried = self.contiguous = self.frozen_get_gradients = False
+        self.given: list[Tensor] = []  # the keys of the next calls, where they have been taken already
         if self.fuse:
             keep_freed_memory()
 
@@ -130,8 +131,7 @@ class MaskedModel(MaskLogits):
             self._try(arguments)
         if self.slicing.changes_inputs:
             arguments = cloned(arguments)
-        keys = mask_keys(self.seed, self.stage, self.step, samples=self.samples, device=self.logits.device)
-        self.step += 1
+        keys = self.given.pop(0) if self.given else self.next_keys()
         draw = Draw(self.logits, self.weights, keys, self.samples, self.fuse, self.sampler, self.grids, self.living)
         with self._as_found():
             try:
@@ -143,6 +143,11 @@ class MaskedModel(MaskLogits):
                 self.batched = False
                 outputs = self._by_slices(draw, arguments)
         return outputs if self.compute is None else map_tensors(to_float32, outputs)
+
+    def next_keys(self) -> Tensor:
+        """Take the keys of the next step's masks: int32 [(K + 1) // 2, 2]."""
+        self.step += 1
+        return mask_keys(self.seed, self.stage, self.step - 1, samples=self.samples, device=self.logits.device)
 
     @contextlib.contextmanager
     def _as_found(self) -> Iterator[None]:

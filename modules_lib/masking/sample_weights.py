@@ -55,7 +55,7 @@ def piece(start: int, size: int, positions: Tensor | None, *tensors: Tensor) -> 
     return [part.detach() for part in (at, *(tensor[own] for tensor in tensors))]
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.cache  # for good, since a captured step reads it without asking
 @torch.inference_mode(False)
 def _position(start: int, device: torch.device) -> Tensor:
     """A position on the device, made once: pieces begin at the same ones in every step."""

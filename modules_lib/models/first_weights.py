@@ -16,6 +16,7 @@ from modules_lib.support.checks import check_choice
 
 FNN_WEIGHTS = ("released", "xavier")
 LSTM_WEIGHTS = ("released", "xavier", "pytorch")
+GATES = ("input", "forget", "cell", "output")  # PyTorch's, in rows
 
 
 def begin_fnn(layers: Sequence[nn.Linear], kind: str) -> None:
@@ -61,7 +62,7 @@ def begin_lstm(lstm: nn.LSTM, kind: str) -> None:
             _xavier(inputs, states)
         nn.init.zeros_(bias)
         nn.init.zeros_(second)
-        _forget_gate(bias if kind == "released" else second).fill_(1.0)
+        _gate("forget", bias if kind == "released" else second).fill_(1.0)
         second.requires_grad_(kind != "released")
 
 
@@ -70,8 +71,8 @@ def _released(inputs: nn.Parameter, states: nn.Parameter) -> None:
     nn.init.normal_(inputs, std=math.sqrt(2 / (size + units)) / math.sqrt(2))
     nn.init.normal_(states, std=math.sqrt(1 / units) / math.sqrt(2))
     with torch.no_grad():
-        _cell_gate(inputs).mul_(5 / 3)
-    nn.init.orthogonal_(_cell_gate(states), gain=5 / 3 / math.sqrt(2))
+        _gate("cell", inputs).mul_(5 / 3)
+    nn.init.orthogonal_(_gate("cell", states), gain=5 / 3 / math.sqrt(2))
 
 
 def _xavier(inputs: nn.Parameter, states: nn.Parameter) -> None:
@@ -81,10 +82,5 @@ def _xavier(inputs: nn.Parameter, states: nn.Parameter) -> None:
         nn.init.orthogonal_(gate)
 
 
-def _forget_gate(parameter: nn.Parameter) -> torch.Tensor:
-    """PyTorch's gates are input, forget, cell, output, in rows."""
-    return parameter.detach().chunk(4)[1]
-
-
-def _cell_gate(parameter: nn.Parameter) -> torch.Tensor:
-    return parameter.detach().chunk(4)[2]
+def _gate(name: str, parameter: nn.Parameter) -> torch.Tensor:
+    return parameter.detach().chunk(4)[GATES.index(name)]

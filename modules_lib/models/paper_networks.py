@@ -43,13 +43,7 @@ class RepeatLSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        state: int,
-        outputs: int,
-        layers: int = 2,
-        steps: int = 3,
-        first_weights: str = "released",
+        self, inputs: int, state: int, outputs: int, layers: int = 2, steps: int = 3, first_weights: str = "released"
     ):
         super().__init__()
         self.steps = steps

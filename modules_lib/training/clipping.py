@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from modules_lib.masking.masked_model import MaskedModel
-from modules_lib.training.mask_adam import MaskAdam, Moments, Rate
+from modules_lib.training.mask_adam import MaskAdam, Rate
 
 
 class ClippedWithWeights(MaskAdam):
@@ -26,22 +26,20 @@ class ClippedWithWeights(MaskAdam):
         self.sums |= {name: torch.zeros_like(p, dtype=torch.float32) for name, p in others.items()}
         self.left = torch.zeros((), device=masked.weights.device)  # squared norm of the sums of weights that have left
 
-    def step(self) -> None:
-        """Update the logits from their gradient; it and those of the frozen weights are then dropped."""
-        which = self._descend([(self.masked.logits, self.logits)])
-        if which is not None:
-            before = self.sums["masked weights"]
-            self.sums["masked weights"] = before[which]
-            self.left += before.square().sum() - self.sums["masked weights"].square().sum()
+    def keep(self, which: Tensor) -> None:
+        super().keep(which)
+        before = self.sums["masked weights"]
+        self.sums["masked weights"] = before[which]
+        self.left += before.square().sum() - self.sums["masked weights"].square().sum()
 
-    def _scale(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
+    def _scale(self, norm: Tensor) -> Tensor:
         frozen = {"masked weights": self.masked.weights, **self.masked.frozen_parameters()}
         for name, parameter in frozen.items():
             if parameter.grad is not None:
                 self.sums[name] += parameter.grad
                 parameter.grad = None
-        squares = [self._norm(gradients, moments).square(), self.left, *(s.square().sum() for s in self.sums.values())]
-        scale = self._within_limit(torch.stack(squares).sum().sqrt())
+        squares = [norm.square(), self.left, *(s.square().sum() for s in self.sums.values())]
+        scale = super()._scale(torch.stack(squares).sum().sqrt())
         for value in self.sums.values():
             value *= scale
         self.left *= scale * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.precision import product_type
 from modules_lib.support.trees import map_tensors, to_float32
 from modules_lib.training.clipping import CLIPPED
+from modules_lib.training.cuda_graphs import CAPTURING, GraphedSteps
+from modules_lib.training.mask_adam import MaskAdam
 from modules_lib.training.progress import Loop, Training, random_state, set_random_state
 
 # step -> (inputs, targets), a pure function of the step; a tuple or list of inputs is given to the model as several
@@ -138,6 +141,7 @@ def train_masks(
     lr: float = 1e-2,
     clip: float = 1.0,
     clipped: str = "logits",
+    graphs: bool = True,
     loop: Loop | None = None,
 ) -> MaskedModel:
     """Train the mask logits on one subtask, one stage of the method; the weights stay frozen.
@@ -148,13 +152,14 @@ def train_masks(
         clip: the largest norm of a gradient.
         clipped: the gradient with this norm: of the "logits" alone, or of "everything", frozen weights included,
             whose gradients add up over steps as in the paper's code (``modules_lib.training.clipping``).
+        graphs: on a GPU, replay steps as CUDA graphs where that is possible (:mod:`modules_lib.training.cuda_graphs`).
 
     Raises:
         ValueError: alpha is not a number of at least 0, lr or clip not one above 0, clipped is neither of the
             two, a batch is not divisible by the mask samples, or a loss is not finite.
     """
-    how: dict[str, Any] = {"steps": steps, "alpha": alpha, "lr": lr, "clip": clip, "clipped": clipped, "loop": loop}
-    for _ in mask_steps(masked, batch, loss, **how):
+    how: dict[str, Any] = {"steps": steps, "alpha": alpha, "lr": lr, "clip": clip, "clipped": clipped}
+    for _ in mask_steps(masked, batch, loss, **how, graphs=graphs, loop=loop):
         pass
     return masked
 
@@ -170,6 +175,7 @@ def mask_steps(
     clip: float = 1.0,
     clipped: str = "logits",
     passes: int = 1,
+    graphs: bool = True,
     loop: Loop | None = None,
 ) -> Iterator[Tensor]:
     """Train masks as :func:`train_masks` does, but one step at a time, and yield the loss of each.
@@ -184,7 +190,7 @@ def mask_steps(
     _check_rates(lr, clip)
     with torch.inference_mode(False):
         adam = CLIPPED[check_choice("clipped", clipped, CLIPPED)](masked, lr, alpha, clip, steps)
-    yield from run_steps(masked, adam, batch, loss, steps, loop, passes)
+    yield from run_steps(masked, adam, batch, loss, steps, loop, passes, graphs)
 
 
 def _called(model: Callable[..., Any], inputs: Any) -> Any:
@@ -201,21 +207,34 @@ def run_steps(
     steps: int,
     loop: Loop | None,
     passes: int = 1,
+    graphs: bool = True,
 ) -> Iterator[Tensor]:
     """Train from the last checkpoint on, with the mean loss over passes of a batch, and yield the loss of each step."""
     loop = loop or Loop()
-    for step in range(loop.begin(training), steps):
+    begun, backward = loop.begin(training), functools.partial(_backward, model, loss, passes)
+    graphed = None
+    if graphs and isinstance(model, MaskedModel) and isinstance(training, MaskAdam):
+        graphed = GraphedSteps(model, training, backward, passes) if model.logits.device.type in CAPTURING else None
+    for step in range(begun, steps):
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
             inputs, targets = batch(step)
-            losses = []
-            for _ in range(passes):
-                data_loss = _scalar(loss(_called(model, inputs), targets)) / passes
-                data_loss.backward()
-                losses.append(data_loss.detach())
-            training.step()
-        total = torch.stack(losses).sum() if passes > 1 else losses[0]
+            if graphed is not None:
+                total = graphed.step(inputs, targets)
+            else:
+                total = backward(inputs, targets)
+                training.step()
         loop.after(step + 1, steps, total, training)
         yield total
+
+
+def _backward(model: Callable[..., Any], loss: Loss, passes: int, inputs: Any, targets: Any) -> Tensor:
+    """The mean loss over passes of a batch, after its gradients have come to the parameters."""
+    losses = []
+    for _ in range(passes):
+        data_loss = _scalar(loss(_called(model, inputs), targets)) / passes
+        data_loss.backward()
+        losses.append(data_loss.detach())
+    return torch.stack(losses).sum() if passes > 1 else losses[0]
 
 
 def _scalar(loss: Any) -> Tensor:

@@ -73,11 +73,16 @@ class MaskAdam:
 
     It needs the gradient of the loss alone, and two passes over memory where the two need seven. ``steps`` is how many
     the stage has in all.
+
+    A step is :meth:`update`, which the device makes alone, and :meth:`settle`, for which the host waits now and then.
+
+    Attributes:
+        looks_later: whether the norm is looked at in :meth:`settle` alone, on a CPU too; there every step looks else.
     """
 
     def __init__(self, masked: MaskedModel, lr: Rate, alpha: float, clip: float, steps: int):
         self.masked, self.clip, self.in_all = masked, clip, steps
-        self.steps = 0
+        self.steps, self.looks_later = 0, False
         self.logits = Moments(masked.logits, masked.price(alpha), lr)
 
     def step(self) -> None:
@@ -86,32 +91,54 @@ class MaskAdam:
         Raises:
             ValueError: the gradient is not finite; one such step would undo all logits.
         """
-        self._descend([(self.masked.logits, self.logits)])
+        self.settle(self.update(self.rates()))
+
+    def trained(self) -> list[tuple[Tensor, Moments]]:
+        """List the vectors that are trained; they are clipped together."""
+        return [(self.masked.logits, self.logits)]
+
+    def rates(self) -> list[Tensor]:
+        """Take :meth:`Moments.rates` of the next step for each trained vector."""
+        return [moments.rates(self.steps) for _, moments in self.trained()]
 
     @torch.no_grad()
-    def _descend(self, trained: list[tuple[Tensor, Moments]]) -> Tensor | None:
-        """One step of each vector, clipped together; returns :meth:`MaskedModel.drop_dead`'s result."""
-        self.steps += 1
+    def update(self, rates: list[Tensor]) -> Tensor:
+        """Move the trained vectors with these :meth:`rates`, and return the norm of their gradients, a scalar."""
+        trained = self.trained()
         gradients = [vector.grad for vector, _ in trained if vector.grad is not None]
         for vector, _ in trained:
             vector.grad = None
-        scale = self._scale(gradients, [moments for _, moments in trained])
-        for (vector, moments), gradient in zip(trained, gradients, strict=True):
-            own = moments.mean, moments.square, gradient, moments.alpha, scale, moments.rates(self.steps - 1)
+        norm = self._norm(gradients, [moments for _, moments in trained])
+        if norm.device.type == "cpu" and not self.looks_later:
+            self._look(norm, self.steps + 1)
+        scale = self._scale(norm)
+        for (vector, moments), gradient, own_rates in zip(trained, gradients, rates, strict=True):
+            own = moments.mean, moments.square, gradient, moments.alpha, scale, own_rates
             maybe_fused(_update, self.masked.fuse)(vector.detach(), *own)
-        if self.steps % EVERY:
-            return None
-        which = self.masked.drop_dead(self.logits.mean > 0, self.in_all - self.steps)
-        if which is not None:
-            for _, moments in trained:
-                moments.keep(which)
-        return which
+        return norm
 
-    def _scale(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
-        """The factor that brings the common norm of the gradients within the limit; 1 where it is."""
-        return self._within_limit(self._norm(gradients, moments))
+    @torch.no_grad()
+    def settle(self, norm: Tensor) -> None:
+        """Count a step with this norm; now and then look whether it is finite, and let dead weights leave.
 
-    def _within_limit(self, norm: Tensor) -> Tensor:
+        Raises:
+            ValueError: it is not.
+        """
+        self.steps += 1
+        if self.steps % LOOK_EVERY == 0:
+            self._look(norm, self.steps)
+        if self.steps % EVERY == 0:
+            which = self.masked.drop_dead(self.logits.mean > 0, self.in_all - self.steps)
+            if which is not None:
+                self.keep(which)
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with the logits at these positions, int64 [M], those that remained of the ones so far."""
+        for _, moments in self.trained():
+            moments.keep(which)
+
+    def _scale(self, norm: Tensor) -> Tensor:
+        """The factor that brings the norm within the limit; 1 where it is."""
         return (self.clip / (norm + 1e-6)).clamp(max=1.0)
 
     def _norm(self, gradients: list[Tensor], moments: list[Moments]) -> Tensor:
@@ -122,13 +149,14 @@ class MaskAdam:
         square = parts.sum()
         if dead := self.masked.count - len(self.logits.mean):  # they have the penalty's gradient alone
             square = square + dead * self.logits.alpha**2
-        norm = square.sqrt()
-        if (norm.device.type == "cpu" or self.steps % LOOK_EVERY == 0) and not norm.isfinite():
+        return square.sqrt()
+
+    def _look(self, norm: Tensor, step: int) -> None:
+        if not norm.isfinite():
             raise ValueError(
-                f"The gradient of the loss is not finite at step {self.steps} of mask training; look at that batch and "
+                f"The gradient of the loss is not finite at step {step} of mask training; look at that batch and "
                 "its loss, which must be a finite number for every batch."
             )
-        return norm
 
     def state(self) -> dict[str, Tensor]:
         """List all tensors that the next step depends on."""

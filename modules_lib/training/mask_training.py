@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TypedDict
 
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     unit: str | Unit
     heads: int | None
     penalty: str
+    graphs: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ class MaskTraining:
             how far they agree. The order of a DataLoader is its own.
         whole: run the whole batch K times, each time under another mask, instead of K slices of it: K times the work,
             for models whose rows depend on one another.
+        graphs: on a GPU, replay steps as CUDA graphs where that is possible; False for a model or loss whose own Python
+            must run in each step (:mod:`modules_lib.training.cuda_graphs`).
         precision, sampler, shared, batch_dims, unit, heads, penalty: see
             :class:`~modules_lib.masking.masked_model.MaskedModel`.
 
@@ -84,6 +87,7 @@ class MaskTraining:
     unit: str | Unit = "weight"
     heads: int | None = None
     penalty: str = "group"
+    graphs: bool = field(default=True, compare=False)  # masks are the same
 
     def __post_init__(self) -> None:
         checked = {
@@ -106,7 +110,7 @@ class MaskTraining:
         Raises:
             TypeError: there is no such setting.
         """
-        names = [field.name for field in fields(self)]
+        names = [one.name for one in fields(self)]
         for name in settings:
             if name not in names:
                 raise TypeError(f"Mask training has no setting {name!r}; its settings are {', '.join(names)}.")
@@ -114,36 +118,15 @@ class MaskTraining:
 
     def masked(self, model: nn.Module, stage: str) -> MaskedModel:
         """Make a model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
-        return MaskedModel(
-            model,
-            1 if self.whole else self.samples,
-            self.where,
-            start=self.start,
-            seed=self.seed,
-            stage=stage,
-            precision=self.precision,
-            sampler=self.sampler,
-            fuse=worth_compiling(self.steps, model, self.samples),
-            shared=self.shared,
-            batch_dims=self.batch_dims,
-            unit=self.unit,
-            heads=self.heads,
-            penalty=self.penalty,
-        )
+        names = ("start", "seed", "precision", "sampler", "shared", "batch_dims", "unit", "heads", "penalty")
+        own = {name: getattr(self, name) for name in names}
+        fuse, samples = worth_compiling(self.steps, model, self.samples), 1 if self.whole else self.samples
+        return MaskedModel(model, samples, self.where, stage=stage, fuse=fuse, **own)
 
     def of(
         self, masked: MaskedModel, batch: Batch, loss: Loss, alpha: float, loop: Loop | None = None
     ) -> Iterator[Tensor]:
         """Train masks on a task, one step at a time (:func:`~modules_lib.training.loops.mask_steps`)."""
-        return mask_steps(
-            masked,
-            batch,
-            loss,
-            steps=self.steps,
-            alpha=alpha,
-            lr=self.lr,
-            clip=self.clip,
-            clipped=self.clipped,
-            passes=self.samples if self.whole else 1,
-            loop=loop,
-        )
+        names = ("steps", "lr", "clip", "clipped", "graphs")
+        own = {name: getattr(self, name) for name in names}
+        return mask_steps(masked, batch, loss, alpha=alpha, passes=self.samples if self.whole else 1, loop=loop, **own)

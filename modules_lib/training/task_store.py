@@ -41,7 +41,7 @@ class TaskStore:
         strength: dict[str, float],
     ):
         self.folder, self.tasks = Path(folder), list(tasks)
-        settings = {field.name: _said(getattr(training, field.name)) for field in fields(training)}
+        settings = {field.name: _said(getattr(training, field.name)) for field in fields(training) if field.compare}
         self.about = {"model": fingerprint(model), "tasks": self.tasks, **strength, **settings}
         path = self.folder / "about.json"
         try:

@@ -44,14 +44,18 @@ class JointAdam(MaskAdam):
         masked.weights.requires_grad_()
         self.weights = Moments(masked.weights, 0.0, of_weights)
 
-    def step(self) -> None:
-        """Update weights and logits from their gradients, which are then dropped."""
-        weights, logits = self.masked.weights, self.masked.logits
-        assert weights.grad is not None
-        weights.grad.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
-        which = self._descend([(weights, self.weights), (logits, self.logits)])
-        if which is not None:
-            self.used = self.used[which]
+    def trained(self) -> list[tuple[Tensor, Moments]]:
+        return [(self.masked.weights, self.weights), *super().trained()]
+
+    def update(self, rates: list[Tensor]) -> Tensor:
+        gradient = self.masked.weights.grad
+        assert gradient is not None
+        gradient.masked_fill_(self.used, 0.0)  # Adam's moments are then zero, too, and so is its step
+        return super().update(rates)
+
+    def keep(self, which: Tensor) -> None:
+        super().keep(which)
+        self.used = self.used[which]
 
     def state(self) -> dict[str, Tensor]:
         own = {"weights": self.masked.weights, "weight mean": self.weights.mean, "weight square": self.weights.square}

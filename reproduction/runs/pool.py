@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from reproduction.protocol.config import Config
 from reproduction.runs import store as runs
-from reproduction.runs.worker import SECONDS_BETWEEN_REPORTS, begin_worker, gpus, work
+from reproduction.runs.worker import SECONDS_BETWEEN_REPORTS, begin_worker, claimed, gpus, work
 
 
 @dataclass(eq=False)
@@ -124,6 +124,8 @@ class Job:
 class Training:
     """Worker processes, and the parts of runs that they make now, each on the GPU that has fewest of them.
 
+    Where several processes train beside one another, as under snakemake, each begins with a GPU of its own.
+
     A process that is killed takes all others with it. Their runs then go on from their checkpoints, each run alone;
     one whose process ends again has failed.
     """
@@ -132,7 +134,7 @@ class Training:
         self.jobs, self.at_once = jobs, at_once
         self.context = multiprocessing.get_context("spawn")
         self._open_pool()
-        self.gpus = gpus()
+        self.gpus, self.claim = claimed(gpus(), runs.runs_folder())
         self.running: dict[Future[None], tuple[Job, str, int | None]] = {}
 
     def _open_pool(self) -> None:
@@ -158,6 +160,8 @@ class Training:
             finally:  # whoever is impatient leaves no locks
                 for job in self.jobs:
                     job.close()
+                if self.claim is not None:
+                    self.claim.release()
 
     def _begin(self) -> None:
         """Begin as many parts as there is room for."""

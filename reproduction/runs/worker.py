@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from modules_lib.masking.masks import Masks
 from modules_lib.support.memory import keep_freed_memory
@@ -25,6 +29,36 @@ _worker: dict[str, Any] = {}  # the event and the queue that a worker process ha
 def gpus() -> list[int]:
     """List the GPUs that this process may use, which the environment variable CUDA_VISIBLE_DEVICES can restrict."""
     return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+
+
+def claimed(gpus: list[int], folder: Path) -> tuple[list[int], FileLock | None]:
+    """Put the GPU first that fewest other processes on this machine have put first.
+
+    Args:
+        gpus: those that this process may use.
+        folder: of the locks that these processes hold.
+
+    Returns:
+        the GPUs, and the lock to be released; None without GPUs.
+    """
+    if not gpus:
+        return gpus, None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # may name GPUs otherwise than in the other processes
+    names = dict(enumerate(visible.split(","))) if visible else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    turns = ((turn, gpu) for turn in itertools.count() for gpu in gpus)
+    places = ((gpu, f".gpu-{platform.node()}-{names.get(gpu, gpu)}-{turn}.lock") for turn, gpu in turns)
+    locks = ((gpu, FileLock(folder / name)) for gpu, name in places)
+    first, lock = next((gpu, lock) for gpu, lock in locks if _taken(lock))
+    return [first, *(gpu for gpu in gpus if gpu != first)], lock
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def begin_worker(stop: Any, reports: Any) -> None:

@@ -10,7 +10,8 @@ from reproduction.experiments import preset
 from reproduction.runs import execute as running
 from reproduction.runs import pool
 from reproduction.runs.execute import execute
-from reproduction.runs.worker import gpus
+from reproduction.runs.store import runs_folder
+from reproduction.runs.worker import claimed, gpus
 from tools import gpu
 
 TINY = preset("addmul-fnn", "smoke", hidden=(8,), weight_steps=2, mask_steps=2)
@@ -72,6 +73,33 @@ def test_more_parts_than_gpus_are_spread_over_them(processes):
     execute(TINY, 6, at_once=6)
     busiest = max(at_once, key=lambda counts: sum(counts.values()))
     assert sorted(busiest.values()) == [1, 1, 2, 2]
+
+
+def test_processes_beside_one_another_begin_with_other_gpus(processes, monkeypatch, tmp_path):
+    made, _ = processes
+    beside = [claimed([0, 1, 2, 3], runs_folder()) for _ in range(3)]
+    assert [gpus[0] for gpus, _ in beside] == [0, 1, 2]
+    assert beside[1][0] == [1, 0, 2, 3]
+    execute(TINY, 1, at_once=1)
+    assert {number for _, number in made[0].given} == {3}
+    for _, lock in beside[1:]:
+        lock.release()  # GPU 3 is free too, since its process has ended
+    assert claimed([0, 1], runs_folder())[0] == [1, 0]
+
+
+def test_more_processes_than_gpus_share_them_evenly(tmp_path):
+    beside = [claimed([0, 1], tmp_path) for _ in range(5)]
+    assert [gpus[0] for gpus, _ in beside] == [0, 1, 0, 1, 0]
+    assert claimed([], tmp_path) == ([], None)
+
+
+def test_a_gpu_goes_by_the_name_that_all_processes_know(monkeypatch, tmp_path):
+    held = [claimed([0, 1], tmp_path)]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    held.append(claimed([0, 1], tmp_path))
+    assert held[1][0] == [0, 1]  # the other one of the machine
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert claimed([0], tmp_path)[0] == [0]
 
 
 def test_a_machine_without_gpus_has_none_to_give(processes, monkeypatch):
