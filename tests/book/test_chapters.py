@@ -3,6 +3,7 @@
 import ast
 import re
 import shutil
+import subprocess
 
 import nbformat
 import pytest
@@ -100,11 +101,11 @@ def test_the_book_refuses_parameters_and_chapters_that_do_not_exist():
     assert result.returncode != 0 and 'no chapter "chapter9"' in result.stderr
 
 
-def test_make_refuses_an_unknown_scale_before_installing():
-    import subprocess
-
-    result = subprocess.run(["make", "book", "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("command", ["book", "serve"])
+def test_make_refuses_an_unknown_scale_before_installing(command):
+    result = subprocess.run(["make", command, "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode != 0 and "must be smoke, laptop or paper" in result.stderr
+    assert f'try "make {command} SCALE=smoke"' in result.stderr
 
 
 def test_the_built_book_is_complete(built_book):
