@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 # Refused while make reads this file, so that a typing error does not cost an install first.
 ifneq ($(filter book serve,$(MAKECMDGOALS)),)
 ifneq ($(words $(SCALE))$(filter-out smoke laptop paper,$(SCALE)),1)
-$(error SCALE is "$(SCALE)", but must be smoke, laptop or paper: try "make book SCALE=smoke")
+$(error SCALE is "$(SCALE)", but must be smoke, laptop or paper: try "make $(firstword $(filter book serve,$(MAKECMDGOALS))) SCALE=smoke")
 endif
 endif
 

@@ -20,6 +20,7 @@ FILES = {
     "plotly.min.js": Path(plotly.__file__).parent / "package_data/plotly.min.js",
     "plotly-theme.js": ASSETS / "plotly-theme.js",
     "plotly-controls.js": ASSETS / "plotly-controls.js",
+    "plotly-alt.js": ASSETS / "plotly-alt.js",
     "plotly-data.js": ASSETS / "plotly-data.js",
     "plotly-views.js": ASSETS / "plotly-views.js",
     "plotly-draw.js": ASSETS / "plotly-draw.js",
@@ -27,7 +28,7 @@ FILES = {
     "book.css": ASSETS / "book.css",
 }
 # In the order of loading.
-PLOTLY = ("plotly.min.js", *(f"plotly-{part}.js" for part in ("theme", "controls", "data", "views", "draw")))
+PLOTLY = ("plotly.min.js", *(f"plotly-{part}.js" for part in ("theme", "controls", "alt", "data", "views", "draw")))
 
 
 def without_thebe(app: Sphinx, *_: Any) -> None:

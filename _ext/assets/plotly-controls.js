@@ -70,9 +70,6 @@
   function equipAll(gd) {
     gd.querySelectorAll(".slider-group").forEach((group, i) => equipSlider(gd, group, i));
     gd.querySelectorAll(".updatemenu-header-group").forEach((group, i) => equipMenu(gd, group, i));
-    const drawing = gd.querySelector(".main-svg");
-    drawing.setAttribute("role", "img");
-    drawing.setAttribute("aria-label", gd.closest("[role=figure]")?.getAttribute("aria-label") ?? "figure");
   }
 
   document.addEventListener("figure-drawn", ({ target: gd }) => {

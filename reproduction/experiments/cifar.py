@@ -52,11 +52,13 @@ class LeaveOneOut(FrozenConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("removed", "factors"):
+        for name, example in (("removed", "['airplane', 'cat']"), ("factors", "[1, 3]")):
             values = getattr(self, name)
             values = tuple(values) if isinstance(values, tuple | list) else ()
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must list at least one value, each once.")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; it must list at least one value, each once, as {example} does."
+                )
             object.__setattr__(self, name, values)
         for name in self.removed:
             label_of(name)

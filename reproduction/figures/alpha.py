@@ -26,6 +26,7 @@ from modules_lib.analysis.theme import (
     style,
 )
 from reproduction.experiments import preset
+from reproduction.figures import captions
 from reproduction.figures.addmul import OUTCOMES, confusion
 from reproduction.figures.bars import PUBLISHED, RUN, bar_or_diamond, error_bars, one_legend_entry_each
 from reproduction.figures.names import Results
@@ -199,7 +200,8 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
     for kind, frames in results.items():
         names, (symbol, dash) = networks_by_capacity(frames), looks[kind]
         hidden = [preset(name, scales[kind]).fields()["hidden"] for name in names.values()]
-        summary = spread(pd.DataFrame({size: 100 * share for size, share in sharing_by_capacity(frames).items()}))
+        # size by size, since one network may have more seeds than another
+        summary = pd.concat([spread(100 * share.to_frame()) for share in sharing_by_capacity(frames).values()])
         learned = [100 * outcome(frames[name], "unmasked", "mul").mean() for name in names.values()]
         figure.add_scatter(
             x=["-".join(map(str, sizes)) for sizes in hidden],
@@ -208,7 +210,7 @@ def capacity(results: dict[str, dict[str, pd.DataFrame]], scales: dict[str, str]
             mode="markers" if kind == RUN else "lines+markers",
             marker={"symbol": symbol, "size": 10, "color": COLOURS["add"], "line": {"color": "white", "width": 1.5}},
             line={"color": COLOURS["add"], "dash": dash},
-            name=f"{kind}, {count(frames[next(iter(names.values()))]['seed'].nunique(), 'seed')}",
+            name=f"{kind}, {captions.seeds({name: frames[name] for name in names.values()})}",
             customdata=[
                 [plus_minus(mean, deviation), f"{right:.1f}"]
                 for (mean, deviation), right in zip(summary.to_numpy(), learned, strict=True)

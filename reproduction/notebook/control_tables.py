@@ -20,7 +20,7 @@ WHAT = {
     WITHOUT: "{task} without its weights",
     OTHER: "{other} without the weights of {task}",
     SHARED: "weights that {task} shares with {other}",
-    UNITS: "the same, beside as many of every unit's",
+    UNITS: "weights that {task} shares with {other}, drawn unit by unit",
 }
 
 

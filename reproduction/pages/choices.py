@@ -81,10 +81,10 @@ def first_weights_matter() -> Markdown:
         if called in (RELEASED, XAVIER) and not frame.empty:
             product, neither = (number(outcome(frame, "mul", "add", answer)) for answer in ("mul", "none"))
             runs = count(frame["seed"].nunique(), "run")
-            said.append(f"the product in {product} and neither result in {neither} of cases with {called} ({runs})")
+            said.append(f"With {called}, it gives the product in {product} and neither result in {neither} ({runs}).")
     return Markdown(
         "How far this goes seems to depend on a choice that the paper does not mention, the weights before training. "
-        "In its smallest network (400-400-200 units, at the paper's own steps), the mask of multiplication, "
-        f"asked to add, gives {'; '.join(said)}. All other settings are the same. What other such choices change is in "
-        "[a table](reproducibility.ipynb)."
+        "In its smallest network (400-400-200 units, at the paper's own steps), the mask of multiplication "
+        f"is asked to add. {' '.join(said)} All other settings are the same. "
+        "[A table](reproducibility.ipynb) has the effects of other such choices."
     )

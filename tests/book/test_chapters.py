@@ -3,6 +3,7 @@
 import ast
 import re
 import shutil
+import subprocess
 
 import nbformat
 import pytest
@@ -83,13 +84,19 @@ def test_papermill_runs_a_chapter_with_a_changed_beta(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value", "message"),
-    [("beta", "-1", "beta is -1; it must be a number of at least 0"), ("scale", "big", "Unknown scale 'big'")],
+    ("chapter", "parameter", "value", "message"),
+    [
+        ("addmul", "beta", "-1", "beta is -1; it must be a number of at least 0"),
+        ("addmul", "scale", "big", "Unknown scale 'big'"),
+        ("scan", "seeds", "1.5", "seeds is 1.5; it must be a whole number"),
+        ("alpha", "tolerance", "x", "tolerance is 'x'; it must be a number of at least 0 and below 1"),
+        ("cifar10", "removed", "plane", "each once, as ['airplane', 'cat'] does."),
+    ],
 )
-def test_papermill_stops_at_a_bad_parameter_before_training(tmp_path, parameter, value, message):
-    command = ["papermill", "book/addmul.ipynb", str(tmp_path / "out.ipynb"), "-p", parameter, value]
+def test_papermill_stops_at_a_bad_parameter_before_training(tmp_path, chapter, parameter, value, message):
+    command = ["papermill", f"book/{chapter}.ipynb", str(tmp_path / "out.ipynb"), "-p", parameter, value]
     result = run_module(*command, "--no-progress-bar", **SMOKE, MODULES_RUNS=str(tmp_path / "runs"))
-    assert result.returncode != 0 and message in result.stderr
+    assert result.returncode != 0 and message in result.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "runs").exists()
 
 
@@ -100,11 +107,11 @@ def test_the_book_refuses_parameters_and_chapters_that_do_not_exist():
     assert result.returncode != 0 and 'no chapter "chapter9"' in result.stderr
 
 
-def test_make_refuses_an_unknown_scale_before_installing():
-    import subprocess
-
-    result = subprocess.run(["make", "book", "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("command", ["book", "serve"])
+def test_make_refuses_an_unknown_scale_before_installing(command):
+    result = subprocess.run(["make", command, "SCALE=huge"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode != 0 and "must be smoke, laptop or paper" in result.stderr
+    assert f'try "make {command} SCALE=smoke"' in result.stderr
 
 
 def test_the_built_book_is_complete(built_book):

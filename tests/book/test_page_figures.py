@@ -25,13 +25,28 @@ def test_figures_have_an_address_a_caption_and_a_name(page):
         said = caption.inner_text()
         assert said.startswith(f"{label}.") and len(said) > len(label) + 40
         assert "seed" in said.lower() or "error bars" in said, f"{anchor} does not say what its spread is"
-        assert plot.locator("svg[role=img]").get_attribute("aria-label") == label
+        assert plot.locator("svg[role=img]").get_attribute("aria-label").startswith(f"{label}. ")
         caption.locator(".figure-link").focus()
         page.keyboard.press("Enter")
         assert page.evaluate("location.hash") == f"#{anchor}" and figure.is_visible()
     without = "images => images.filter(image => !image.alt.trim()).map(image => image.outerHTML.slice(0, 80))"
     assert page.locator(".bd-article img").evaluate_all(without) == []
     assert page.trouble == []
+
+
+def alternative(figure):
+    return figure.locator("svg[role=img]").get_attribute("aria-label")
+
+
+def test_a_figure_is_told_with_its_numbers_as_its_slider_stands(visit):
+    figure = visit("book/addmul").locator("#fig-sharing-at-beta")
+    told = []
+    for key, beta in (("Home", "1.0e-05"), ("End", "1.0e-03")):
+        figure.locator(".slider-group").press(key)
+        name, share = figure.locator(".plotly-graph-div").evaluate("gd => [gd.data[0].name, gd._fullData[0].y[0]]")
+        told.append(alternative(figure))
+        assert f"beta = {beta}" in told[-1] and f"small network, {name}: input {float(f'{share:.3g}'):g};" in told[-1]
+    assert told[0] != told[1]
 
 
 def numbers(values):

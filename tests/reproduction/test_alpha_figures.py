@@ -87,6 +87,14 @@ def test_capacity_goes_from_the_smallest_network_to_the_largest(results):
     assert line.customdata[0][1] == f"{100 * outcome(results['capacity-tiny'], 'unmasked', 'mul').mean():.1f}"
 
 
+def test_capacity_draws_every_network_however_many_seeds_it_has(results):
+    fewer = {name: frame[frame["seed"] == 0] if "medium" in name else frame for name, frame in results.items()}
+    (line,) = alpha.capacity({"published": fewer}, {"published": "laptop"}).data
+    whole, alone = (by_layer(fewer[f"capacity-{size}"], "add", "sharing")["total"] for size in ("small", "medium"))
+    assert list(line.y[1:3]) == pytest.approx([100 * whole.mean(), 100 * alone.mean()])
+    assert line.name == "published, 1 to 5 seeds" and not np.isnan(line.y).any()
+
+
 def test_the_histogram_is_a_density_with_two_scales(results):
     figure = alpha.histogram(results)
     assert [trace.name for trace in figure.data] == [label for label, _ in alpha.SHOWN.values()]

@@ -4,7 +4,7 @@
 (() => {
   const { src, dataset } = document.currentScript;
   const SERVER = new URL("..", src).href;
-  const FIGURES = ["plotly.min.js", "plotly-theme.js", "plotly-controls.js", "plotly-data.js", "plotly-views.js", "plotly-draw.js"];
+  const FIGURES = ["plotly.min.js", "plotly-theme.js", "plotly-controls.js", "plotly-alt.js", "plotly-data.js", "plotly-views.js", "plotly-draw.js"];
   const STATES = {
     starting: "Starting a kernel",
     restarting: "Restarting the kernel",

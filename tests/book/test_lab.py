@@ -1,0 +1,74 @@
+"""A chapter's control in JupyterLab, used in a headless browser on a notebook of its own: chapters stay as they are."""
+
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from tests.book.test_readme import answered
+from tests.book.test_serve import CONTROL
+from tests.conftest import DESKTOP, PATIENCE, ROOT
+from tools.browser import new_page
+from tools.chapters import NOTEBOOK_METADATA
+
+# One chapter's: pages of test_serve.py try the others, and the page that the control is on knows nothing of masks.
+CELL = "from reproduction.notebook.display import setup\nsetup()" + CONTROL.format(
+    retraining="ADDMUL", names={"fnn": "addmul-fnn"}
+)
+
+
+@pytest.fixture
+def lab(browser, tmp_path):
+    """JupyterLab with a notebook of one cell, in folders that nobody else uses."""
+    notebook = nbformat.v4.new_notebook(metadata=NOTEBOOK_METADATA, cells=[nbformat.v4.new_code_cell(CELL)])
+    nbformat.write(notebook, tmp_path / "control.ipynb")
+    own = {f"JUPYTERLAB_{name}_DIR": str(tmp_path / name) for name in ("SETTINGS", "WORKSPACES")}
+    own |= {"PYTHONPATH": str(ROOT), "MODULES_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "control.ipynb"]
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | own, stderr=subprocess.PIPE, text=True) as process:
+        page = new_page(browser, DESKTOP, 1000, "light")
+        try:
+            found = (re.search(r"(http://127\S+?)/lab\S*\?(token=\w+)", line) for line in process.stderr)
+            address, token = next(filter(None, found)).groups()
+            assert answered(f"{address}/api?{token}")
+            page.goto(f"{address}/doc/tree/control.ipynb?{token}")
+            yield page
+        finally:
+            page.close()
+            process.terminate()  # ends the kernel, too
+            process.wait(timeout=PATIENCE)
+
+
+def run_the_cell(page, times):
+    """Run it once the kernel can, and wait until it has run so many times."""
+    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()  # keys are lost on a kernel that still starts
+    page.locator(".jp-CodeCell .cm-content").first.press("Control+Enter")
+    page.locator(".jp-InputPrompt", has_text=f"[{times}]").first.wait_for()
+    page.get_by_role("button", name="Retrain the masks").wait_for()
+
+
+def test_the_control_retrains_masks_stops_and_stays_one(lab):
+    run_the_cell(lab, 1)
+    output = lab.locator(".jp-OutputArea").first
+    retrain, stop = (output.get_by_role("button", name=name) for name in ("Retrain the masks", "Stop"))
+    drawn = []
+    for trained, beta in enumerate(("End", "Home")):  # the highest and the lowest
+        output.locator(".noUi-handle").press(beta)
+        retrain.click()
+        output.locator("tbody tr td:last-child", has_text=" s").nth(trained).wait_for()
+        figure = output.locator(".js-plotly-plot").first
+        figure.locator(".main-svg").first.wait_for(state="attached")
+        drawn.append(figure.evaluate("gd => JSON.stringify(gd.data)"))
+    assert drawn[0] != drawn[1]
+    assert output.locator("tbody tr td:nth-child(2)").all_inner_texts()[-2:] == ["1.0e-02", "1.0e-06"]
+    output.get_by_label("steps").fill("1000000000")
+    output.get_by_label("steps").press("Enter")
+    retrain.click()
+    stop.click()
+    output.get_by_text("Stopped; figures are those of the last finished training.").wait_for()
+    run_the_cell(lab, 2)
+    output.locator("tbody").wait_for(state="detached")
+    assert retrain.count() == stop.count() == 1
