@@ -175,6 +175,12 @@ CLAIMS = [
           again.smaller_modules_lie_within),
     Claim(27, "Ours: inverted masks fail for want of the layers that both operations read and write", "beside Fig. 8",
           again.inverses_lack_their_ends),
+    Claim(28, "Ours: in a transformer, too, masks of the length and add-jump splits lose much on their test sets, "
+              "add-turn-left little", "beside Fig. 4a", scan.splits_of_a_transformer_lose_much),
+    Claim(29, "Ours: in a transformer, too, the add-jump mask removes most output weights of JUMP", "beside Fig. 4b",
+          scan.jump_loses_a_transformers_output_weights),
+    Claim(30, "Ours: a split's mask answers more of its test set than a transformer trained on the split alone",
+          "beside Fig. 4a", scan.masks_know_more_than_their_split),
 ]  # fmt: skip
 
 

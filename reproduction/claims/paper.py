@@ -124,4 +124,11 @@ PASSAGES = {
         "“inverted masks do not perform well”",
         "again#Without-its-interface",
     ),
+    28: Passage(
+        "Ours: some splits of a transformer lose much",
+        "“the performance degrades on samples excluded from the training set”, of LSTMs",
+        "scan-transformer#Accuracy-under-each-mask",
+    ),
+    29: Passage("Ours: a transformer's JUMP goes", "of LSTMs", "scan-transformer#Removed-weights"),
+    30: Passage("Ours: masks know more than their split", "not tested", "scan-transformer#Trained-on-a-split-alone"),
 }

@@ -17,6 +17,7 @@ from reproduction.experiments.permuted import VARIANTS, PermutedMNIST
 from reproduction.experiments.reuse import Reuse
 from reproduction.experiments.scan import Splits
 from reproduction.experiments.sweep import FACTORS, Sweep
+from reproduction.experiments.transformer.on_scan import SplitsInTransformer
 from reproduction.protocol.config import Config
 from reproduction.protocol.scales import SCALES
 
@@ -76,6 +77,7 @@ def _entries() -> dict[str, Experiment]:
         "again-addmul-fnn": Experiment(AddMulAgain.presets("fnn"), "again", (25, 26, 27)),
         "again-addmul-lstm": Experiment(AddMulAgain.presets("lstm"), "again", (25, 26, 27)),
         "again-double-fnn": Experiment(DoubleAgain.presets("fnn"), "again", (25, 26)),
+        "scan-transformer": Experiment(SplitsInTransformer.presets(), "scan-transformer", (28, 29, 30)),
         "samplers": Experiment(Samplers.all_presets(), "own", published={"laptop": {"repeats": 2}}),
     }
 

@@ -4,8 +4,9 @@ test set? Stages: the simple split as the full task, and again; then splits that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,61 @@ OUTPUT = "output.weight"
 TOKENS = (*ACTIONS, "end")  # the tokens that the output layer writes, a row each
 
 
+class OnSplits(FrozenConfig):
+    """What the configs of all networks on SCAN have in common: stages, examples and measurements."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("full", *SPLITS)
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        return self.stages
+
+    @property
+    def compared(self) -> tuple[tuple[str, ...], ...]:
+        return (("full", "simple"),)  # one task twice: what differs is noise
+
+    def data(self, stage: str) -> Scan:
+        """Load the commands that a stage trains with."""
+        check_choice("stage", stage, self.stages)
+        train, _ = scan.split("simple" if stage == "full" else stage)
+        return Scan.of(train, device())
+
+    def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
+        return self._train_weights(seed, self.data("full"), scan.loss, progress)
+
+    def find_masks(
+        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
+    ) -> tuple[Masks, Rows]:
+        return self._train_masks(model, seed, stage, self.data(stage), scan.loss, progress)
+
+    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
+        return self._exact_matches(networks(model, masks)) + self._counts(masks) + removed_by_token(masks)
+
+    def _answered(self, network: Any, data: Scan) -> Tensor:
+        """bool [M]: which commands a network answers with all their actions and their end."""
+        return scan.answered(network, data)
+
+    def _exact_matches(self, named: Iterable[tuple[str, nn.Module]]) -> Rows:
+        """The proportion of commands answered exactly, of every split's test set, and by the number of actions."""
+        every = scan.commands()
+        data = Scan.of(every, device())
+        tested = {name: _among(every, scan.split(name)[1]) for name in SPLITS}
+        lengths = (data.actions >= 0).sum(1).cpu() - 1  # without the end
+        rows: Rows = []
+        for stage, network in named:
+            right = self._answered(network, data)
+            for name, chosen in tested.items():
+                rows.append({"stage": stage, "task": name, "metric": "correct", "value": _mean(right[chosen])})
+            for length in lengths.unique():
+                value = _mean(right[lengths == length])
+                rows.append({"stage": stage, "metric": "correct by length", "length": int(length), "value": value})
+        return rows
+
+
 @dataclass(frozen=True, kw_only=True)
-class Splits(FrozenConfig):
+class Splits(OnSplits):
     """The config of the encoder-decoder LSTM on SCAN.
 
     Attributes:
@@ -83,18 +137,6 @@ class Splits(FrozenConfig):
     def experiment(self) -> str:
         return "scan"
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return ("full", *SPLITS)
-
-    @property
-    def drawn(self) -> tuple[str, ...]:
-        return self.stages
-
-    @property
-    def compared(self) -> tuple[tuple[str, ...], ...]:
-        return (("full", "simple"),)  # one task twice: what differs is noise
-
     def model(self) -> nn.Module:
         return EncoderDecoder(
             len(WORDS),
@@ -115,40 +157,6 @@ class Splits(FrozenConfig):
                 into = f"{part} input" if i == 0 else f"{part} 1 to 2"
                 names |= {f"{part}.weight_ih_l{i}": into, f"{part}.weight_hh_l{i}": f"{part} state {i + 1}"}
         return names | {OUTPUT: "output"}
-
-    def data(self, stage: str) -> Scan:
-        """Load the commands that a stage trains with."""
-        check_choice("stage", stage, self.stages)
-        train, _ = scan.split("simple" if stage == "full" else stage)
-        return Scan.of(train, device())
-
-    def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
-        return self._train_weights(seed, self.data("full"), scan.loss, progress)
-
-    def find_masks(
-        self, model: nn.Module, seed: int, stage: str, progress: Progress, made: Mapping[str, Masks] | None = None
-    ) -> tuple[Masks, Rows]:
-        return self._train_masks(model, seed, stage, self.data(stage), scan.loss, progress)
-
-    def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
-        assert isinstance(model, EncoderDecoder)
-        return self._exact_matches(model, masks) + self._counts(masks) + removed_by_token(masks)
-
-    def _exact_matches(self, model: EncoderDecoder, masks: dict[str, Masks]) -> Rows:
-        """The proportion of commands answered exactly, of every split's test set, and by the number of actions."""
-        every = scan.commands()
-        data = Scan.of(every, device())
-        tested = {name: _among(every, scan.split(name)[1]) for name in SPLITS}
-        lengths = (data.actions >= 0).sum(1).cpu() - 1  # without the end
-        rows: Rows = []
-        for stage, network in networks(model, masks):
-            right = scan.answered(network, data)
-            for name, chosen in tested.items():
-                rows.append({"stage": stage, "task": name, "metric": "correct", "value": _mean(right[chosen])})
-            for length in lengths.unique():
-                value = _mean(right[lengths == length])
-                rows.append({"stage": stage, "metric": "correct by length", "length": int(length), "value": value})
-        return rows
 
 
 def removed_by_token(masks: dict[str, Masks]) -> Rows:

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from modules_lib.analysis.theme import AMBER, COLOURS, GREEN, GREY, GROUPS, buttons, style
+from modules_lib.analysis.theme import AMBER, COLOURS, GREEN, GREY, GROUPS, PURPLE, buttons, style
 from modules_lib.datasets.scan import TRAIN_ACTIONS, token_name
 from modules_lib.masking.masks import Masks
 from reproduction.experiments.scan import OUTPUT, TOKENS
+from reproduction.experiments.transformer.on_scan import HARDER, alone, heads_of
 from reproduction.figures.bars import PUBLISHED, RUN, bar_or_diamond, both, one_legend_entry_each
 from reproduction.figures.names import Results
-from reproduction.runs.measures import SPLIT_NAMES, by_layer, outcome, plus_minus, removed_for_token, spread
+from reproduction.runs.measures import SPLIT_NAMES, by_layer, heads_kept, outcome, plus_minus, removed_for_token, spread
 
 MASKS = {"full": "full task", **SPLIT_NAMES}
 KINDS = ("not needed by any split", "kept", "removed")
@@ -96,6 +97,35 @@ def removed_per_layer(published: Results, run: Results) -> go.Figure:
     figure.update_yaxes(title="removed [%]", range=[0, 104])
     figure.update_xaxes(title={"text": "layer", "standoff": 5}, tickangle=-40)
     legend = {"orientation": "h", "x": 0, "y": -0.33, "yanchor": "top"}
+    return style(one_legend_entry_each(figure), 480, legend=legend, **GROUPS)
+
+
+def beside_alone(published: Results, run: Results) -> go.Figure:
+    """Draw exact matches on each split's test set, under its mask and by a network trained on the split alone."""
+    figure = go.Figure()
+    for kind, frame in both("scan", published, run):
+        for name, colour, stages in (
+            ("full-task mask", GREEN, dict.fromkeys(HARDER, "full")),
+            ("mask of the split itself", AMBER, {split: split for split in HARDER}),
+            ("trained on the split alone", PURPLE, {split: alone(split) for split in HARDER}),
+        ):
+            values = pd.DataFrame({SPLIT_NAMES[split]: outcome(frame, stage, split) for split, stage in stages.items()})
+            figure.add_trace(bar_or_diamond(100 * values, kind, name, colour, "% exactly right", 1))
+    figure.update_yaxes(title="exactly right [%]", range=[0, 104])
+    figure.update_xaxes(title={"text": "test set of the split", "standoff": 5})
+    return style(one_legend_entry_each(figure), 400, **GROUPS)
+
+
+def heads_per_layer(published: Results, run: Results) -> go.Figure:
+    """Draw how many heads of each attention layer a split's mask over heads keeps."""
+    figure = go.Figure()
+    for kind, frame in both("scan", published, run):
+        for split, name in SPLIT_NAMES.items():
+            values = heads_kept(frame, heads_of(split))
+            figure.add_trace(bar_or_diamond(values, kind, name, COLOURS[split], "heads kept", 1))
+    figure.update_yaxes(title="heads kept", rangemode="tozero")
+    figure.update_xaxes(title={"text": "attention layer", "standoff": 5}, tickangle=-40)
+    legend = {"orientation": "h", "x": 0, "y": -0.5, "yanchor": "top"}
     return style(one_legend_entry_each(figure), 480, legend=legend, **GROUPS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from modules_lib.support.device import device
 from modules_lib.support.precision import PRECISIONS
 from modules_lib.training.clipping import CLIPPED
 from modules_lib.training.loops import Loss, train_weights
-from modules_lib.training.mask_training import MaskTraining
+from modules_lib.training.mask_training import MaskTraining, Settings
 from modules_lib.training.progress import Progress, Rows
 from reproduction.protocol.config import Config, choice
 from reproduction.protocol.trained_masks import histogram, sampled
@@ -124,13 +124,14 @@ class FrozenConfig(Config):
         loss: Loss,
         progress: Progress,
         where: Where | None = None,
+        **settings: Unpack[Settings],
     ) -> tuple[Masks, Rows]:
         """The masks of one stage, its training curve and the histogram of mask probabilities."""
 
         def batch(step: int) -> tuple[Any, Any]:
             return data.batch(self.batch, seed, stage, "data", step)
 
-        training = self.mask_training(seed, where)
+        training = self.mask_training(seed, where).changed(settings)
         masked = training.masked(model, stage)
 
         def point(step: int, loss: float) -> Rows:

@@ -63,6 +63,13 @@ def removed_for_token(results: pd.DataFrame, stage: str) -> pd.DataFrame:
     return 1 - kept / needed
 
 
+def heads_kept(results: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Count the attention heads that a stage's mask keeps: seeds in rows, attention layers in columns."""
+    chosen = results[(results["stage"] == stage) & (results["metric"] == "head kept")]
+    layers = list(dict.fromkeys(chosen["layer"]))
+    return chosen.pivot_table(index="seed", columns="layer", values="value", aggfunc="sum")[layers]
+
+
 def variants_of(results: pd.DataFrame) -> list[str]:
     """List the networks of the experiment on reuse that results are of."""
     stages = set(results["stage"])

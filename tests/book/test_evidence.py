@@ -34,7 +34,15 @@ def snakemake(path, folder, *options):
     return run_module("snakemake", "evidence", "--configfile", str(path), "--cores", "1", *options, **settings)
 
 
-OURS = {"capacity-tiny", "samplers", "reuse", "again-addmul-fnn", "again-addmul-lstm", "again-double-fnn"}
+OURS = {
+    "capacity-tiny",
+    "samplers",
+    "reuse",
+    "again-addmul-fnn",
+    "again-addmul-lstm",
+    "again-double-fnn",
+    "scan-transformer",
+}
 
 
 def test_the_queue_has_every_experiment_of_the_paper_and_no_run_twice():

@@ -32,6 +32,7 @@ def drawn():
     pairs = [of({name: f"double-{name}" for name in DOUBLE})] * 2
     swept, images = of({"small": "sweep-small", "large": "sweep-large"}), of({"cifar10": "cifar10"})
     commands = of({"scan": "scan"})
+    splits = [of({"scan": "scan-transformer"})] * 2
     made = of({"reuse": "reuse"})
     twice = [of({name: f"again-{name}" for name in again.NAMES})] * 2
     variants = of({name: f"permuted-{name}" for name in permuted.VARIANTS})
@@ -71,6 +72,8 @@ def drawn():
         scan.accuracy_by_length: scan.accuracy_by_length(commands, commands),
         scan.removed_per_token: scan.removed_per_token(commands, commands),
         scan.removed_per_layer: scan.removed_per_layer(commands, commands),
+        scan.beside_alone: scan.beside_alone(*splits),
+        scan.heads_per_layer: scan.heads_per_layer(*splits),
         scan.output_map: scan.output_map(masks),
         permuted.sharing: permuted.sharing(variants, variants),
         permuted.fullness: permuted.fullness(variants, variants),
