@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Unpack
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -124,14 +124,17 @@ class FrozenConfig(Config):
         loss: Loss,
         progress: Progress,
         where: Where | None = None,
-        **settings: Unpack[Settings],
+        more: Settings | None = None,
     ) -> tuple[Masks, Rows]:
-        """The masks of one stage, its training curve and the histogram of mask probabilities."""
+        """The masks of one stage, its training curve and the histogram of mask probabilities.
+
+        ``more`` are settings of mask training that the config does not have.
+        """
 
         def batch(step: int) -> tuple[Any, Any]:
             return data.batch(self.batch, seed, stage, "data", step)
 
-        training = self.mask_training(seed, where).changed(settings)
+        training = self.mask_training(seed, where).changed(more or {})
         masked = training.masked(model, stage)
 
         def point(step: int, loss: float) -> Rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from modules_lib.datasets import scan
 from modules_lib.datasets.scan import END, LONGEST_COMMAND, MOST_ACTIONS, SPLITS, WORDS, Scan
 from modules_lib.masking.masks import Masks
 from modules_lib.support.checks import check_choice, check_count, check_number
+from modules_lib.training.mask_training import Settings
 from modules_lib.training.progress import Progress, Rows
 from reproduction.experiments.scan import OUTPUT, TOKENS, OnSplits
 from reproduction.experiments.transformer.network import Transformer
@@ -91,20 +92,24 @@ class SplitsInTransformer(OnSplits):
     def presets(cls) -> dict[str, Config]:
         """Make the config of each scale; smoke and laptop differ from the released code's."""
         paper = cls(precision="auto")
-        small = {"clipped": "logits", "precision": "float32", "dropout": 0.0, "blocks": 2}
-        smoke = {"batch": 16, "weight_steps": 60, "mask_steps": 20, "head_steps": 10, "state": 16, "feedforward": 32}
-        laptop = {
-            "batch": 32,
-            "weight_steps": 2400,
-            "weight_lr": 2e-3,
-            "cooldown": 0.4,
-            "state": 64,
-            "feedforward": 128,
+        small: dict[str, Any] = {"clipped": "logits", "precision": "float32", "dropout": 0.0, "blocks": 2}
+        steps: dict[str, dict[str, Any]] = {
+            "smoke": {"batch": 16, "weight_steps": 60, "mask_steps": 20, "head_steps": 10},
+            "laptop": {
+                "batch": 32,
+                "weight_steps": 2400,
+                "weight_lr": 2e-3,
+                "cooldown": 0.4,
+                "mask_steps": 700,
+                "mask_lr": 0.1,
+                "head_steps": 150,
+                "head_lr": 0.1,
+                "beta": 7.5e-5,  # as at the paper's scale, alpha is 2.3e-6
+            },
         }
-        masks = {"mask_steps": 700, "mask_lr": 0.1, "head_steps": 150, "head_lr": 0.1}
         return {
-            "smoke": replace(paper, **small, **smoke),
-            "laptop": replace(paper, **small, **laptop, **masks),
+            "smoke": replace(paper, state=16, feedforward=32, **small, **steps["smoke"]),
+            "laptop": replace(paper, state=64, feedforward=128, **small, **steps["laptop"]),
             "paper": paper,
         }
 
@@ -166,9 +171,8 @@ class SplitsInTransformer(OnSplits):
             return whole, rows + self._exact_matches([(stage, network)])
         if stage.endswith(" heads"):
             config = replace(self, mask_steps=self.head_steps, mask_lr=self.head_lr)
-            return config._train_masks(
-                model, seed, stage, data, scan.loss, progress, unit="head", heads=self.heads, penalty="weight"
-            )
+            heads: Settings = {"unit": "head", "heads": self.heads, "penalty": "weight"}
+            return config._train_masks(model, seed, stage, data, scan.loss, progress, more=heads)
         return self._train_masks(model, seed, stage, data, scan.loss, progress, self.layers().__contains__)
 
     def measure(self, model: nn.Module, masks: dict[str, Masks]) -> Rows:
