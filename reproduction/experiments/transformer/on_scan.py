@@ -100,8 +100,9 @@ class SplitsInTransformer(OnSplits):
                 "weight_steps": 2400,
                 "weight_lr": 2e-3,
                 "cooldown": 0.4,
-                "mask_steps": 700,
-                "mask_lr": 0.1,
+                "start": 4.0,  # at 2.0, sampled masks break the network, and the loss says little of single weights
+                "mask_steps": 1000,
+                "mask_lr": 0.05,
                 "head_steps": 150,
                 "head_lr": 0.1,
                 "beta": 7.5e-5,  # as at the paper's scale, alpha is 2.3e-6
