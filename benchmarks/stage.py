@@ -2,7 +2,8 @@
 
 A step gets cheaper as weights die (:mod:`modules_lib.masking.dead_weights`), so the time of one step says little about
 a stage. The network is that of a finished run, by default the paper's FNN on addition and multiplication; one of its
-stages is trained again, with an ordinary step of the unmasked network timed now and then between its own.
+stages is trained again, with an ordinary step of the unmasked network, and a plain masked one, timed now and then
+between its own.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import copy
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.ordinary import ordinary_step, timed
+from benchmarks.plain import PlainMaskedModel, plain_step
 from modules_lib.datasets import arithmetic
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.support.precision import product_type
@@ -30,13 +33,12 @@ from reproduction.runs.store import Run
 
 LATEST = Path(__file__).resolve().parent / "latest-stage.json"
 NETWORKS = ("addmul-fnn", "addmul-lstm", "capacity-tiny", "capacity-small", "capacity-medium")
-LOOKS = 20  # at the unmasked network, and rows that are written
+LOOKS, LOOKED_AT = 20, 5  # rows that are written; unmasked and plain steps for each
 
 
 def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
-    """For each of twenty parts of a stage: its last step, the mean milliseconds of masked and of unmasked steps, and
-    the proportion of weights that still take part at its end. Compiling is not counted the first time, but when it is
-    done anew for the first weights that leave."""
+    """For each of twenty parts of a stage: its last step, the mean milliseconds of masked, unmasked and plain steps,
+    and the proportion of weights that still take part at its end. Compiling is not counted."""
     model, data = run.load_weights(config.model()), config.data(stage)
     training = config.mask_training(run.seed)
     masked = training.masked(model, stage)
@@ -47,14 +49,19 @@ def stage_times(config: AddMul, run: Run, stage: str) -> list[dict[str, float]]:
     own: Callable[[], object] = ordinary_step(
         copy.deepcopy(model), product_type(config.precision), lambda: batch(0), arithmetic.loss
     )
+    peer = PlainMaskedModel(copy.deepcopy(model), config.samples)
+    optimizer = torch.optim.Adam(peer.parameters(), lr=config.mask_lr)
+    plain = partial(plain_step, peer, optimizer, arithmetic.loss, *batch(0), config.alpha)
     steps = training.of(masked, batch, arithmetic.loss, config.alpha)
     weights, made, rows = len(masked.logits), 1, []
     own()
+    plain()
     next(steps)  # compiles
     for last in (config.mask_steps * part // LOOKS for part in range(1, LOOKS + 1)):
         times = [timed(lambda: next(steps)) for _ in range(made, last)]
-        made, unmasked = last, statistics.mean(timed(own) for _ in range(5))
-        part = {"steps": last, "masked_ms": statistics.mean(times), "unmasked_ms": unmasked}
+        made, others = last, [[timed(step) for _ in range(LOOKED_AT)] for step in (own, plain)]
+        masked_ms, unmasked_ms, plain_ms = map(statistics.mean, (times, *others))
+        part = {"steps": last, "masked_ms": masked_ms, "unmasked_ms": unmasked_ms, "plain_ms": plain_ms}
         rows.append({key: round(value, 3) for key, value in part.items()} | {"left": len(masked.logits) / weights})
         print("".join(f"{value:>14.3f}" for value in rows[-1].values()), flush=True)
     return rows
@@ -65,7 +72,7 @@ def main() -> None:
     parser.add_argument("--experiment", choices=NETWORKS, default="addmul-fnn", help="of which network (%(default)s)")
     parser.add_argument("--scale", choices=SCALES, default="paper", help="%(choices)s (%(default)s)")
     parser.add_argument("--stage", choices=STAGES, default="add", help="which stage (%(default)s)")
-    parser.add_argument("--publish", action="store_true", help="write results/stage.json, which the book shows")
+    parser.add_argument("--publish", action="store_true", help="write to results/, for the book to show")
     args = parser.parse_args()
     config = preset(args.experiment, args.scale)
     run = runs.find(config, 0)
@@ -73,13 +80,16 @@ def main() -> None:
         parser.error(f"there is no finished run: python -m reproduction run {args.experiment} --scale {args.scale}")
     assert isinstance(config, AddMul)  # as are all of NETWORKS
     keep_freed_memory()
-    print("".join(f"{title:>14}" for title in ("steps", "masked [ms]", "unmasked [ms]", "left")))
+    print("".join(f"{title:>14}" for title in ("steps", "masked [ms]", "unmasked [ms]", "plain [ms]", "left")))
     rows = stage_times(config, run, args.stage)
-    masked, unmasked = (statistics.mean(row[f"{kind}_ms"] for row in rows) for kind in ("masked", "unmasked"))
+    kinds = ("masked", "unmasked", "plain")
+    masked, unmasked, plain = (statistics.mean(row[f"{kind}_ms"] for row in rows) for kind in kinds)
     about = {"experiment": args.experiment, "scale": args.scale, "stage": args.stage}
-    target = results_folder() / "stage.json" if args.publish else LATEST
+    target = results_folder() / f"stage-{args.experiment}-{args.scale}.json" if args.publish else LATEST
     target.write_text(json.dumps({"machine": provenance_of_machine(), **about, "rows": rows}, indent=1) + "\n")
     print(f"\na masked step is {masked / unmasked:.2f} times an unmasked one, over the stage; written to {target}")
+    seconds = [config.mask_steps * one / 1e3 for one in (plain, masked)]
+    print(f"the stage: plain {seconds[0]:.0f} s, ours {seconds[1]:.0f} s, ratio {plain / masked:.1f}")
 
 
 if __name__ == "__main__":

@@ -157,16 +157,27 @@ def bench_table() -> Markdown:
     return Markdown("\n".join([*lines, "", f"Medians; {machine['hardware']}, {machine['threads']} threads."]))
 
 
-def stage_table() -> Markdown:
-    """Tabulate the cost of a step along a whole stage, from ``results/stage.json``."""
-    about = _measured("stage.json")
+def stage_table(experiment: str, scale: str) -> Markdown:
+    """Tabulate the cost of a step along a whole stage, which ``python -m benchmarks.stage`` has measured.
+
+    Args:
+        experiment, scale: of the network that was masked.
+    """
+    about = _measured(f"stage-{experiment}-{scale}.json")
     rows = pd.DataFrame(about["rows"])
-    heads = ("up to step", "weights that take part", "masked step [ms]", "unmasked step [ms]")
+    kinds = [kind for kind in ("masked", "unmasked", "plain") if f"{kind}_ms" in rows]
+    heads = ("up to step", "weights that take part", *(f"{kind} step [ms]" for kind in kinds))
     lines = [f"| {' | '.join(heads)} |", "|---:" * len(heads) + "|"]
-    for row in rows[rows.index.isin([0, 1, 2, 3, 5, 9, 14, 19])].itertuples():
-        lines.append(f"| {row.steps:,} | {row.left:.1%} | {row.masked_ms:.1f} | {row.unmasked_ms:.1f} |")
-    masked, unmasked, machine = rows["masked_ms"].mean(), rows["unmasked_ms"].mean(), about["machine"]
-    said = f"Over the whole stage, a masked step takes {masked:.1f} ms, {masked / unmasked:.2f} times an unmasked one."
+    for _, row in rows[rows.index.isin([0, 1, 2, 3, 5, 9, 14, 19])].iterrows():
+        times = " | ".join(f"{row[f'{kind}_ms']:.1f}" for kind in kinds)
+        lines.append(f"| {row['steps']:,.0f} | {row['left']:.1%} | {times} |")
+    means, machine = {kind: rows[f"{kind}_ms"].mean() for kind in kinds}, about["machine"]
+    said = f"Over the whole stage, a masked step takes {means['masked']:.1f} ms"
+    said += f", {means['masked'] / means['unmasked']:.2f} times an unmasked one."
+    if "plain" in means:
+        plain, masked = (means[kind] * rows["steps"].max() / 1e3 for kind in ("plain", "masked"))
+        said += f" The stage takes {masked:.0f} s, and would take {plain:.0f} s with plain steps, "
+        said += f"{plain / masked:.1f} times as long."
     return Markdown("\n".join([*lines, "", f"{said} {machine['hardware']}, {machine['threads']} threads."]))
 
 

@@ -126,7 +126,9 @@ def test_a_stage_is_timed_on_the_network_of_a_finished_run(tmp_path, monkeypatch
     monkeypatch.setenv("MODULES_RESULTS", str(tmp_path))
     result = run_module(*arguments, "--publish")
     assert result.returncode == 0, result.stderr
-    rows = json.loads((tmp_path / "stage.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "stage-addmul-fnn-smoke.json").read_text())["rows"]
     assert [row["steps"] for row in rows] == list(range(3, 61, 3)) and all(row["left"] == 1 for row in rows)
     ratio = sum(row["masked_ms"] for row in rows) / sum(row["unmasked_ms"] for row in rows)
     assert f"a masked step is {ratio:.2f} times an unmasked one" in result.stdout
+    ratio = sum(row["plain_ms"] for row in rows) / sum(row["masked_ms"] for row in rows)
+    assert f"ratio {ratio:.1f}" in result.stdout
