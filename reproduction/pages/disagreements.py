@@ -17,12 +17,12 @@ REASONS = {
     3: "Not ruled out but found to matter: first weights. With the released code's, the mask of multiplication "
     "gives the product less often than with Xavier's (table above), and laptop runs already have Xavier's. "
     "Left: the networks' size and the length of training.",
-    6: "Against a common adder as the reason speaks that the LSTM's pairs share little. Left: an LSTM of half "
-    "the paper's units, two instead of three steps a pair, and shorter training of weights and masks.",
+    6: "A common adder is an unlikely reason, since the LSTM's pairs share little. Left: an LSTM of half the paper's "
+    "units, two instead of three steps a pair, and shorter training of weights and masks.",
     9: "Ruled out: that all tokens lose alike; JUMP loses a larger part than any other. Left at laptop scale: "
-    "size, batch and the length of training. The run at the paper's sizes removes a smaller part still, so "
-    "these are not the whole cause. The part is of those weights of JUMP that any split needs; the paper does "
-    "not say which weights its figure counts.",
+    "size, batch and the length of training. The one run at the paper's sizes removes a smaller "
+    "part still, so these are hardly the whole cause. The part is of those weights of JUMP that any split needs; "
+    "the paper does not say which weights its figure counts.",
     12: "Ruled out: an error of the sampler that would show everywhere; the two-addition FNN is on the paper's "
     "side. Left: the number of mask steps, of which laptop scale has a small part. [Masks were still "
     "shrinking](alpha.ipynb) when their training ended.",
