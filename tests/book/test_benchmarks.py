@@ -118,16 +118,17 @@ def test_bench_prints_one_object_a_line():
     assert all(row["fast_ms"] > 0 and row["peak_mb"] > 100 for row in rows)
 
 
-def test_a_stage_is_timed_on_the_network_of_a_finished_run(tmp_path, monkeypatch):
-    arguments = ("benchmarks.stage", "--scale", "smoke")
-    result = run_module(*arguments)
-    assert result.returncode == 2 and "python -m reproduction run addmul-fnn --scale smoke" in result.stderr
-    execute(preset("addmul-fnn", "smoke"))
+def test_a_stage_is_timed_beside_unmasked_and_plain_steps(tmp_path, monkeypatch):
     monkeypatch.setenv("MODULES_RESULTS", str(tmp_path))
-    result = run_module(*arguments, "--publish")
-    assert result.returncode == 0, result.stderr
+    arguments, config = ("benchmarks.stage", "--scale", "smoke", "--publish"), preset("addmul-fnn", "smoke")
+    result = run_module(*arguments)
+    assert result.returncode == 0 and "its network is trained first" in result.stdout, result.stderr
+    execute(config)
+    result = run_module(*arguments)
+    assert result.returncode == 0 and "is trained first" not in result.stdout, result.stderr
     rows = json.loads((tmp_path / "stage-addmul-fnn-smoke.json").read_text())["rows"]
-    assert [row["steps"] for row in rows] == list(range(3, 61, 3)) and all(row["left"] == 1 for row in rows)
+    assert [row["steps"] for row in rows] == [config.mask_steps * part // 20 for part in range(1, 21)]
+    assert all(row["left"] == 1 for row in rows)
     ratio = sum(row["masked_ms"] for row in rows) / sum(row["unmasked_ms"] for row in rows)
     assert f"a masked step is {ratio:.2f} times an unmasked one" in result.stdout
     ratio = sum(row["plain_ms"] for row in rows) / sum(row["masked_ms"] for row in rows)
