@@ -54,12 +54,12 @@ def trained(config: AddMul | LeaveOneOut) -> nn.Module:
     if run is not None:
         return run.load_weights(config.model())
     print(f"There is no finished run of {config.experiment}: its network is trained first.", flush=True)
-    return config.train(SEED, Progress())[0].eval()
+    return config.train(SEED, Progress())[0]
 
 
 def stage_times(config: AddMul | LeaveOneOut, model: nn.Module) -> list[dict[str, float]]:
     """For each of twenty parts of a stage: its last step, the mean milliseconds of masked, unmasked and plain steps,
-    and the proportion of weights that still take part at its end. Compiling is not counted."""
+    and the proportion of weights that still take part at its end. Compiling is not counted the first time."""
     stage, data, loss = task(config)
     training = config.mask_training(SEED)
     masked = training.masked(model, stage)

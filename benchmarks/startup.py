@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 
 from benchmarks.bench import stepper
 from benchmarks.cases import CASES
+from benchmarks.ordinary import timed
 
 CACHES = ("TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR")
 STEPS = 5
@@ -23,11 +23,7 @@ def first_and_later(name: str) -> tuple[float, float]:
     """Time steps of a case's network in this process: the first, and the last of the next few [s]."""
     [case] = [case for case in CASES if case.name == name]
     step = stepper("fast", case, "float32")
-    seconds = []
-    for _ in range(STEPS):
-        begun = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - begun)
+    seconds = [timed(step) / 1e3 for _ in range(STEPS)]
     return seconds[0], seconds[-1]
 
 

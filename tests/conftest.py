@@ -9,11 +9,10 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tools.browser import CHROMIUM, headless, new_page, read
+from tools.browser import CHROMIUM, PATIENCE, headless, new_page, read
 
 ROOT = Path(__file__).resolve().parent.parent
 DESKTOP = 1300  # pixels of width
-PATIENCE = 300  # seconds to wait for anything: four workers share two cores, and only a hang may fail a test
 
 
 def pytest_collection_modifyitems(items):

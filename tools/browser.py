@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 300  # seconds to wait for anything that is to come, also on a busy machine: only a hang takes longer
 # no sandbox: containers run as root; the rest keeps the browser itself off the network
-PATIENCE = (
-    300_000  # milliseconds to wait for anything that is to appear, also on a busy machine: only a hang takes longer
-)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
@@ -34,7 +32,7 @@ def headless() -> Iterator[Browser]:
 def new_page(browser: Browser, width: int, height: int, theme: str) -> Page:
     """Open an empty page of so many pixels, for a reader of the light or the dark theme."""
     page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(1000 * PATIENCE)
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     page.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
     return page

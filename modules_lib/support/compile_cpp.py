@@ -57,8 +57,8 @@ def library(source: Path, what: str) -> ctypes.CDLL | None:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         warnings.warn(
-            f"{what} could not be compiled ({reason}): they take up to twice as long, with the same results up to "
-            "rounding; they need a C++ compiler.",
+            f"{what} could not be compiled ({reason}): they take longer, with the same results up to rounding; "
+            "they need a C++ compiler.",
             stacklevel=2,
         )
         return None

@@ -18,9 +18,9 @@ TYPES = {torch.float32, torch.bfloat16, torch.int32}
 
 
 def in_cpp(source: Path, title: str, name: str) -> Callable[[F], F]:
-    """Mark a function over tensors that is there in C++, too: it does its work on the CPU without torch's compiler.
+    """Mark a function over tensors that is there in C++, too, for the CPU.
 
-    That compiler takes 20 seconds for the first step of a process, 5 where its cache on disk has it.
+    Torch's compiler traces each function anew in every process, which takes seconds also where its cache has it.
     """
 
     def mark(function: F) -> F:
@@ -44,10 +44,12 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     if function not in IN_CPP:
         return _compiled_by_torch(function)
 
+    place = IN_CPP[function]
+
     def call(*arguments: Any) -> Any:
         given = list(tensors(arguments))
         on_cpu = all(one.is_cpu and one.dtype in TYPES for one in given)
-        if on_cpu and (kernel := compile_cpp.kernel(*IN_CPP[function])):
+        if on_cpu and (kernel := compile_cpp.kernel(*place)):
             return kernel(given)
         return _compiled_by_torch(function)(*arguments)
 

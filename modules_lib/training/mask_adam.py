@@ -77,7 +77,7 @@ class MaskAdam:
     A step is :meth:`update`, which the device makes alone, and :meth:`settle`, for which the host waits now and then.
 
     Attributes:
-        looks_later: whether the norm is looked at in :meth:`settle` alone, on a CPU too; there every step looks else.
+        looks_later: whether a CPU looks at the norm in :meth:`settle` alone, as a GPU does, instead of in every step.
     """
 
     def __init__(self, masked: MaskedModel, lr: Rate, alpha: float, clip: float, steps: int):

@@ -15,8 +15,9 @@ import torch
 from reproduction.experiments import EXPERIMENTS
 from reproduction.notebook import own_runs
 from tests.book.sabotage.modules_lib_failures import FAILS, NO_DATA
-from tests.conftest import PATIENCE, ROOT, run_module
+from tests.conftest import ROOT, run_module
 from tools import execution
+from tools.browser import PATIENCE
 from tools.chapters import all_pages, read
 from tools.render import missing
 

@@ -8,14 +8,14 @@ import sys
 import nbformat
 import pytest
 
+from tests.book import control
 from tests.book.test_readme import answered
-from tests.book.test_serve import CONTROL
-from tests.conftest import DESKTOP, PATIENCE, ROOT
-from tools.browser import new_page
+from tests.conftest import DESKTOP, ROOT
+from tools.browser import PATIENCE, new_page
 from tools.chapters import NOTEBOOK_METADATA
 
 # One chapter's: pages of test_serve.py try the others, and the page that the control is on knows nothing of masks.
-CELL = "from reproduction.notebook.display import setup\nsetup()" + CONTROL.format(
+CELL = "from reproduction.notebook.display import setup\nsetup()" + control.CODE.format(
     retraining="ADDMUL", names={"fnn": "addmul-fnn"}
 )
 
@@ -53,22 +53,7 @@ def run_the_cell(page, times):
 def test_the_control_retrains_masks_stops_and_stays_one(lab):
     run_the_cell(lab, 1)
     output = lab.locator(".jp-OutputArea").first
-    retrain, stop = (output.get_by_role("button", name=name) for name in ("Retrain the masks", "Stop"))
-    drawn = []
-    for trained, beta in enumerate(("End", "Home")):  # the highest and the lowest
-        output.locator(".noUi-handle").press(beta)
-        retrain.click()
-        output.locator("tbody tr td:last-child", has_text=" s").nth(trained).wait_for()
-        figure = output.locator(".js-plotly-plot").first
-        figure.locator(".main-svg").first.wait_for(state="attached")
-        drawn.append(figure.evaluate("gd => JSON.stringify(gd.data)"))
-    assert drawn[0] != drawn[1]
-    assert output.locator("tbody tr td:nth-child(2)").all_inner_texts()[-2:] == ["1.0e-02", "1.0e-06"]
-    output.get_by_label("steps").fill("1000000000")
-    output.get_by_label("steps").press("Enter")
-    retrain.click()
-    stop.click()
-    output.get_by_text("Stopped; figures are those of the last finished training.").wait_for()
+    control.retrain_twice_and_stop_once(output, ".js-plotly-plot")
     run_the_cell(lab, 2)
     output.locator("tbody").wait_for(state="detached")
-    assert retrain.count() == stop.count() == 1
+    assert [button.count() for button in control.buttons(output)] == [1, 1]

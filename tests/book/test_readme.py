@@ -17,9 +17,10 @@ from PIL import Image
 from reproduction.__main__ import claims as print_claims
 from reproduction.runs.published import results_folder
 from reproduction.runs.store import stored
-from tests.conftest import PATIENCE, ROOT
+from tests.conftest import ROOT
 from tests.reproduction.test_commands import TINY
 from tools import readme
+from tools.browser import PATIENCE
 
 README = (ROOT / "README.md").read_text(encoding="utf8")
 TYPED = r"(?:make|papermill|pip|pytest|python|snakemake) [^\n`]+"

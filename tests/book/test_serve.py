@@ -14,8 +14,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.conftest import DESKTOP, PATIENCE, ROOT, run_module
-from tools.browser import new_page
+from tests.book import control
+from tests.conftest import DESKTOP, ROOT, run_module
+from tools.browser import PATIENCE, new_page
 from tools.serve import ADDRESSES, IDLE, live_files, settings
 
 SEED, SAMPLER = 0, 3  # code cells of the chapter on the method: its parameters, and the figure of the sampler
@@ -183,19 +184,6 @@ def test_a_changed_parameter_redraws_the_figure_in_its_place(live):
     assert live.trouble == []
 
 
-CONTROL = """
-from modules_lib.training.progress import Progress
-from reproduction.experiments import preset
-from reproduction.notebook import retraining
-from reproduction.notebook.beta_control import BetaControl
-from reproduction.runs.make import make
-names = {names}
-configs = {{name: preset(experiment, "smoke", mask_lr=0.5) for name, experiment in names.items()}}
-made = {{name: [make(config, 0, Progress())] for name, config in configs.items()}}
-BetaControl(retraining.{retraining}, configs, made, {{}})
-"""
-
-
 @pytest.mark.parametrize(
     ("retraining", "names"),
     [
@@ -205,28 +193,12 @@ BetaControl(retraining.{retraining}, configs, made, {{}})
     ],  # those of other chapters differ from the first in what they train and draw, which needs no page
 )
 def test_a_chapters_control_retrains_masks_in_the_page(live, retraining, names):
-    write(live, SEED, CONTROL.format(retraining=retraining, names=names))
+    write(live, SEED, control.CODE.format(retraining=retraining, names=names))
     run(live, SEED)
     output = live.locator(".live-output").nth(SEED)
-    retrain, stop = (output.get_by_role("button", name=name) for name in ("Retrain the masks", "Stop"))
-    figure, before = output.locator(".plotly-graph-div").first, None
-    for trained, beta in enumerate(("End", "Home")):  # the highest and the lowest
-        output.locator(".noUi-handle").press(beta)
-        retrain.click()
-        output.locator("tbody tr td:last-child", has_text=" s").nth(trained).wait_for()
-        figure.locator(".main-svg").first.wait_for(state="attached")
-        data = figure.evaluate("gd => JSON.stringify(gd.data)")
-        assert data != before
-        before = data
-    betas = output.locator("tbody tr td:nth-child(2)").all_inner_texts()
-    assert betas[-2:] == ["1.0e-02", "1.0e-06"]
-    output.get_by_label("steps").fill("1000000000")
-    output.get_by_label("steps").press("Enter")
-    retrain.click()
-    stop.click()
-    output.get_by_text("Stopped; figures are those of the last finished training.").wait_for()
+    control.retrain_twice_and_stop_once(output, ".plotly-graph-div")
     run(live, SEED)
-    assert retrain.count() == stop.count() == 1 and output.locator("tbody").count() == 0
+    assert [button.count() for button in control.buttons(output)] == [1, 1] and output.locator("tbody").count() == 0
     assert live.trouble == []
 
 

@@ -10,7 +10,7 @@ from reproduction.notebook.beta_control import NO_RUN, BetaControl
 from reproduction.notebook.display import setup
 from reproduction.notebook.retraining import ADDMUL, CIFAR10, DOUBLE_ADDITION, PERMUTED, SCAN
 from reproduction.runs.make import make
-from tests.conftest import PATIENCE
+from tools.browser import PATIENCE
 
 # chapter -> what is retrained, an experiment whose run is used, and a value of the option
 CHAPTERS = {

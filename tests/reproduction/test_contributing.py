@@ -10,7 +10,8 @@ import nbformat
 import pytest
 import yaml
 
-from tests.conftest import PATIENCE, ROOT
+from tests.conftest import ROOT
+from tools.browser import PATIENCE
 
 ENTRIES = "reproduction/experiments/__init__.py"
 BEFORE = '        "samplers": Experiment('

@@ -1,6 +1,5 @@
 """Permuted MNIST: what a task uses never changes again; verdicts and figures follow from what was measured."""
 
-import functools
 from dataclasses import replace
 
 import pandas as pd
@@ -12,7 +11,6 @@ from modules_lib.datasets.images import Images
 from modules_lib.masking.masked_model import MaskedModel
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.models.paper_networks import FNN
-from modules_lib.training.cuda_graphs import CAPTURING, WARM_UP
 from modules_lib.training.loops import run_steps
 from modules_lib.training.progress import Progress
 from reproduction.claims import CLAIMS, judge
@@ -21,9 +19,6 @@ from reproduction.experiments.continual_learning import JointAdam, learn, nothin
 from reproduction.experiments.permuted import PIXELS, Permuted, PermutedMNIST
 from reproduction.figures import permuted as figures
 from tests.library.host_traffic import no_host_traffic
-from tests.library.recorded_steps import Recorded
-from tests.library.test_dead_weights import network as nine_eight_three
-from tests.library.test_dead_weights import partly_dead
 from tests.reproduction.test_resume import Stopper
 
 SETTINGS = {"steps": 30, "alpha": 1e-3, "fresh": 0.0, "seed": 0, "samples": 4, "lr": 3e-2, "mask_lr": 3e-2}
@@ -69,26 +64,6 @@ def test_a_step_is_left_to_the_device():
     next(steps)
     with no_host_traffic("meta"):
         assert len(list(steps)) == 9
-
-
-@pytest.mark.parametrize("every", [500, 6])
-def test_replayed_steps_are_plain_steps_to_the_bit(monkeypatch, every):
-    """With a stand-in for CUDA graphs; also when dead weights leave after six steps."""
-
-    def trained():
-        monkeypatch.setattr("modules_lib.training.mask_adam.EVERY", every)
-        masked = partly_dead(nine_eight_three(), masked_biases=True)
-        used = torch.arange(len(masked.logits)) % 3 == 0
-        adam = JointAdam(masked, used, (3e-2, 1e-2), alpha=0.1, clip=1.0, steps=14, cooldown=0.6)
-        losses = list(run_steps(masked, adam, batch, F.cross_entropy, 14, None))
-        return torch.stack(losses), masked.logits.detach(), masked.weights.detach()
-
-    plain, made = trained(), []
-    monkeypatch.setitem(CAPTURING, "cpu", functools.partial(Recorded, all_=made))
-    assert all(torch.equal(one, other) for one, other in zip(trained(), plain, strict=True))
-    captures = 1 if every == 500 else 2
-    assert made[0].counts == (WARM_UP * captures, captures, 14 - WARM_UP * captures)
-    assert (len(plain[1]) < 170) == (captures == 2)
 
 
 def test_masks_of_new_weights_start_where_asked():

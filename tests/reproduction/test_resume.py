@@ -22,8 +22,9 @@ from reproduction.experiments import preset
 from reproduction.experiments.addmul import AddMul
 from reproduction.runs import store as runs
 from reproduction.runs.make import make
-from tests.conftest import PATIENCE, ROOT, run_module
+from tests.conftest import ROOT, run_module
 from tests.reproduction.kill_runs import KINDS
+from tools.browser import PATIENCE
 
 KILLS = 8  # `python -m tests.reproduction.kill_runs 30` does it more often
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4, start=0.02)
