@@ -18,7 +18,7 @@ endif
 .PHONY: help read book html lab serve chapters readme evidence test quick test-cluster bench gpu format clean
 
 help:
-	@echo "make read        the book from the published results, without training, in two minutes"
+	@echo "make read        the book from the published results, without training, in one to four minutes"
 	@echo "make book        train, execute every chapter and render: SCALE=smoke, laptop (default) or paper"
 	@echo "make html        render the executed chapters again"
 	@echo "make lab         open the chapters in JupyterLab"

@@ -17,7 +17,7 @@ from tools.execution import TRAIN, check_parameters, execute
 from tools.render import EXECUTED, HTML, executed, render
 from tools.times import times_table
 
-DURATION = {"smoke": "3 to 4 minutes", "laptop": "25 to 45 minutes on 2 cores", "paper": "days, less on a GPU"}
+DURATION = {"smoke": "3 to 6 minutes", "laptop": "25 to 45 minutes on 2 cores", "paper": "days, less on a GPU"}
 
 
 def finished(command: list[str], errors: IO[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def build(scale: str, given: dict) -> None:
 def build_to_read() -> None:
     """Make the chapters and pages from the published results, without any training."""
     check_free()
-    print("Making the book from the published results: about a minute and a half.", flush=True)
+    print("Making the book from the published results: one to four minutes.", flush=True)
     make_pages(train="never")
 
 

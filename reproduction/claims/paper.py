@@ -17,68 +17,74 @@ PASSAGES = {
     1: Passage(
         "More sharing at inputs and outputs",
         "“more sharing in the input and output layers, less in the hidden layers”",
-        "addmul#Shared-weights-by-layer",
+        "addmul#The-operations-share-more-at-both-ends-than-between",
     ),
     2: Passage(
-        "× needs 3.8 times the weights of +", "“3.8 times more weights than addition”", "addmul#Size-of-the-modules"
+        "× needs 3.8 times the weights of +",
+        "“3.8 times more weights than addition”",
+        "addmul#Multiplication-keeps-more-weights-than-addition",
     ),
     3: Passage(
         "FNN: the mask decides the operation",
         "“ignores the operator specification and performs the one corresponding to the mask instead”",
-        "addmul#Answers-of-the-masked-network",
+        "addmul#The-FNN-mostly-obeys-the-mask,-the-LSTM-often-gives-neither-result",
     ),
     4: Passage(
         "LSTM: mostly neither operation's result",
         "“invalid operations in roughly 70% of the cases”",
-        "addmul#Answers-of-the-masked-network",
+        "addmul#The-FNN-mostly-obeys-the-mask,-the-LSTM-often-gives-neither-result",
     ),
     5: Passage(
-        "Without one operation, the other fails too", "“inverted masks do not perform well”", "addmul#Removing-a-module"
+        "Without one operation, the other fails too",
+        "“inverted masks do not perform well”",
+        "addmul#At-laptop-scale,-no-operation-works-without-the-other's-weights",
     ),
     6: Passage(
         "Two additions share hardly any weights",
         "“weight sharing is low”; “the performance decreases only slightly”",
-        "double#Shared-weights-by-layer",
+        "double#Two-additions-share-few-weights",
     ),
     7: Passage(
         "Pairs shown together or apart: no difference",
         "“No difference between the two LSTM variants is apparent”",
-        "double#Removing-one-pair's-module",
+        "double#Without-one-pair's-weights,-the-FNN-still-adds-the-other-pair",
     ),
     8: Passage(
         "SCAN: length and add-jump masks lose much",
         "“a big generalization gap on the ‘length’ and the ‘add jump’ splits, whereas the ‘add turn left’ caused only "
         "a slight degradation”",
-        "scan#Accuracy-under-each-mask",
+        "scan#The-add-jump-and-length-masks-lose-most-on-their-own-test-sets",
     ),
     9: Passage(
-        "SCAN: JUMP's output weights go", "“Most weights corresponding to ‘JUMP’ are removed”", "scan#Removed-weights"
+        "SCAN: JUMP's output weights go",
+        "“Most weights corresponding to ‘JUMP’ are removed”",
+        "scan#The-add-jump-mask-removes-JUMP's-output-weights-above-all",
     ),
     10: Passage(
         "CIFAR-10: few weights carry a class",
         "“relatively few weights are removed”; the decrease is “substantial, ranging from 40 to 60%”",
-        "cifar10#Answers-without-a-class's-weights",
+        "cifar10#Without-its-weights,-a-class-is-taken-for-similar-ones",
     ),
     11: Passage(
         "CIFAR-10: a lost class is taken for its like",
         "“‘Airplane’ is confused with ‘bird’ and ‘ship’”; cat and dog “tend to be confused with each other”; truck and "
         "car are “highly related”",
-        "cifar10#Answers-without-a-class's-weights",
+        "cifar10#Without-its-weights,-a-class-is-taken-for-similar-ones",
     ),
     12: Passage(
         "Mask probabilities are near 0 and 1",
         "“the probability mass is usually concentrated at 0 and 1”",
-        "alpha#Certainty-of-the-masks",
+        "alpha#At-laptop-scale,-many-probabilities-stay-undecided",
     ),
     13: Passage(
         "The choice of beta is not critical",
         "“not very sensitive to the exact value”; “transfers well between different network sizes”",
-        "alpha#The-price-of-a-weight",
+        "alpha#The-price-decides-how-much-is-kept,-and-shared",
     ),
     14: Passage(
         "Small networks share more",
         "“underfitting NNs tend to share more weights”; “sharing still changes with increased network size”",
-        "alpha#The-size-of-the-network",
+        "alpha#The-largest-network-shares-least",
     ),
     15: Passage(
         "Permuted MNIST: hardly any sharing while empty",
@@ -87,7 +93,9 @@ PASSAGES = {
         "permuted",
     ),
     16: Passage(
-        "Full-task masks keep the accuracy", "“only a slight drop in performance”", "alpha#The-price-of-a-weight"
+        "Full-task masks keep the accuracy",
+        "“only a slight drop in performance”",
+        "alpha#The-price-decides-how-much-is-kept,-and-shared",
     ),
     17: Passage(
         "Permuted MNIST: favouring raises sharing",
@@ -102,26 +110,38 @@ PASSAGES = {
     19: Passage(
         "CIFAR-10: without cats, dogs do better",
         "“removing exclusive feature detectors for one improves the performance of the other”",
-        "cifar10#Answers-without-a-class's-weights",
+        "cifar10#Without-its-weights,-a-class-is-taken-for-similar-ones",
     ),
     20: Passage(
         "Thresholding a mask is safe",
         "“the probability mass is usually concentrated at 0 and 1”, so that it is safe to threshold",
-        "alpha#Certainty-of-the-masks",
+        "alpha#At-laptop-scale,-many-probabilities-stay-undecided",
     ),
     21: Passage(
         "P2: functions are not reused",
         "“typical NNs find it hard to learn to represent data in the same way on the different paths”",
-        "double#Shared-weights-by-layer",
+        "double#Two-additions-share-few-weights",
     ),
-    22: Passage("Ours: sharing shows reuse", "not tested", "reuse#Shared-inner-weights"),
-    23: Passage("Ours: reused modules carry over", "not tested", "reuse#Exchanged-inner-weights"),
-    24: Passage("Ours: sharing follows the dose of reuse", "not tested", "reuse#A-dose-of-reuse"),
-    25: Passage("Ours: a module is one thing", "not tested", "again#Found-twice"),
-    26: Passage("Ours: a dearer module lies within", "not tested", "again#At-a-higher-price"),
+    22: Passage(
+        "Ours: sharing shows reuse", "not tested", "reuse#Where-reuse-was-built-in,-the-pairs-share-up-to-the-ceiling"
+    ),
+    23: Passage(
+        "Ours: reused modules carry over", "not tested", "reuse#A-reused-module-serves-the-other-pair,-others-do-not"
+    ),
+    24: Passage(
+        "Ours: sharing follows the dose of reuse",
+        "not tested",
+        "reuse#The-more-alike-the-computations,-the-more-is-shared",
+    ),
+    25: Passage("Ours: a module is one thing", "not tested", "again#A-second-training-finds-most-of-a-module-again"),
+    26: Passage(
+        "Ours: a dearer module lies within",
+        "not tested",
+        "again#A-higher-price-takes-weights-away-and-hardly-chooses-others",
+    ),
     27: Passage(
         "Ours: inverted masks lack their ends",
         "“inverted masks do not perform well”",
-        "again#Without-its-interface",
+        "again#With-the-outer-layers-back,-most-answers-stay-wrong",
     ),
 }

@@ -25,6 +25,7 @@ from reproduction.protocol.scales import SCALES
 from reproduction.runs import published as results
 from reproduction.runs.execute import execute
 from reproduction.runs.store import stored
+from tools.chapters import read, source
 
 
 @pytest.fixture
@@ -98,6 +99,14 @@ def test_the_table_of_claims_has_every_claim_with_numbers_and_a_place():
     assert html.count('<tr class="claim"') == html.count("<details>") == len(CLAIMS)
     for statement in (one for verdict in verdicts("laptop") for one in verdict.statements):
         assert f"{escape(statement.text)}: <strong>{statement.measured}</strong>" in html
+
+
+@pytest.mark.parametrize("claim", PASSAGES)
+def test_the_section_of_a_claim_is_a_heading_of_its_chapter(claim):
+    name, _, heading = PASSAGES[claim].section.partition("#")
+    text = [cell.source for cell in read(source(f"book/{name}")).cells if cell.cell_type == "markdown"]
+    headings = re.findall(r"^#+ (.*)$", "\n".join(text), re.MULTILINE)
+    assert not heading or heading in [found.replace(" ", "-") for found in headings]
 
 
 def test_a_line_of_the_table_leads_with_the_papers_sizes():
