@@ -1,6 +1,7 @@
 """What several tests share: single-threaded torch, the book built once at smoke scale, a browser to read it with."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,11 @@ import pytest
 import torch
 from filelock import FileLock
 
+from reproduction import __main__ as command_line
 from tools.browser import CHROMIUM, PATIENCE, headless, new_page, read
+
+# Inherited by all processes that tests begin: threads of several on the same cores would wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 DESKTOP = 1300  # pixels of width
@@ -44,6 +49,31 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
         text=True,
         timeout=4 * PATIENCE,
     )
+
+
+@pytest.fixture
+def reproduction(capfd, monkeypatch):
+    """``python -m reproduction ARGUMENTS`` in this process, which has imported torch; test_readme.py types commands."""
+
+    def typed(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["reproduction", *arguments])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        code: object = 0
+        try:
+            command_line.main()
+        except SystemExit as end:
+            code = end.code
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        said, errors = capfd.readouterr()
+        if isinstance(code, str):  # as Python ends with it
+            code, errors = 1, f"{errors}{code}\n"
+        return subprocess.CompletedProcess(arguments, int(code or 0), said, errors)
+
+    return typed
 
 
 @pytest.fixture(scope="session")
@@ -117,12 +147,15 @@ def each_page(names):
 
 
 def figures(page):
-    """Each figure of a page, with the view chosen that it belongs to."""
-    for figure in page.locator(".plotly-graph-div").all():
-        view = figure.evaluate("gd => gd.closest('[data-view]')?.dataset.view")
-        if view:
-            figure.locator("xpath=ancestor::*[@class='views']").locator(f"[data-shows='{view}']").click()
-        yield figure
+    """Each figure of a page, with the view chosen that it belongs to: view after view, as all figures change theirs."""
+    plots = page.locator(".plotly-graph-div")
+    views = plots.evaluate_all("gds => gds.map(gd => gd.closest('[data-view]')?.dataset.view ?? '')")
+    for view in dict.fromkeys(views):
+        for i in (i for i, own in enumerate(views) if own == view):
+            figure = plots.nth(i)
+            if view and not figure.is_visible():
+                figure.locator("xpath=ancestor::*[@class='views']").locator(f"[data-shows='{view}']").click()
+            yield figure
 
 
 def is_local(url):

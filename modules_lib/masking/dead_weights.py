@@ -22,8 +22,9 @@ from modules_lib.masking.sample_weights import unflatten
 
 EVERY = 500  # steps between searches for dead weights
 WORTH = 0.9  # the largest part that may remain; if more would, all stay, since copying would not pay
-# The first weights leave if the rest of a stage then draws so many mask samples fewer. Compiling a sampler for weights
-# that do not lie one after another takes some twenty seconds of a core, a sample two nanoseconds.
+# A sampler that torch's compiler makes is made anew for weights that do not lie one after another, which takes some
+# twenty seconds of a core; a sample takes two nanoseconds. The first weights then leave only if the rest of a stage
+# draws so many mask samples fewer.
 WORTH_COMPILING = 10_000_000_000
 
 

@@ -13,6 +13,7 @@ from modules_lib.masking.groups import Groups, expanded
 from modules_lib.masking.masks import Masks
 from modules_lib.masking.sample_weights import flatten, unflatten
 from modules_lib.masking.samplers import Sampler
+from modules_lib.support.compile_torch import ready
 
 
 class MaskLogits(nn.Module):
@@ -118,7 +119,8 @@ class MaskLogits(nn.Module):
         pieces = dead.split([grid.size for grid in grids])
         positions = positions_of([grid.living(piece) for grid, piece in zip(grids, pieces, strict=True)]).int()
         saved = (len(dead) - len(positions)) * self.samples * steps
-        if len(positions) > WORTH * len(dead) or (self.fuse and self.living is None and saved < WORTH_COMPILING):
+        compiles = self.fuse and self.living is None and not ready(self.sampler.masked, dead.device)
+        if len(positions) > WORTH * len(dead) or (compiles and saved < WORTH_COMPILING):
             return None
         which = positions.long() if self.living is None else torch.searchsorted(self.living, positions)
         self._take(positions, self.logits.detach()[which], self.weights.detach()[which])

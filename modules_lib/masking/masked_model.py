@@ -21,12 +21,13 @@ from modules_lib.masking.selection import Where, check_model, chosen, effective
 from modules_lib.masking.slicing import Arguments, Slicing, cloned
 from modules_lib.models.packing import recurrence_with_gradient
 from modules_lib.support.checks import check_choice, check_count
+from modules_lib.support.compile_torch import ready
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.support.precision import product_type
 from modules_lib.support.rng import mask_keys
 from modules_lib.support.trees import map_tensors, random_like, to_float32
 
-# Mask samples a step: below this a step without compiling takes under ten milliseconds.
+# Mask samples a step, for torch's compiler: below this a step without it takes under ten milliseconds.
 WORTH_FUSING = 400_000
 # A gradient that rounding turned beside a kink (1 in 300 of Table 1's CNN) is right at the next draw of masks.
 DRAWS = 3
@@ -66,7 +67,8 @@ class MaskedModel(MaskLogits):
             float32. Take "float32" where inputs or buffers hold numbers that must not be rounded to three digits, such
             as positions. A model in another type than float32 keeps it.
         fuse: compile the sampler, which takes a few seconds and makes large ones ten times faster; None decides by
-            size. The masks are the same. The process then keeps the memory that is freed, for the next step.
+            size, and takes what is compiled for the CPU already. The masks are the same. The process then keeps the
+            memory that is freed, for the next step.
         batched: run all samples in one pass, which is right for networks of linear layers over the rows of a batch;
             None tries at the first batch whether it is. Otherwise the model runs K times, slice by slice.
         sampler: how mask samples follow from logits: "gumbel-sigmoid" (the paper's), "hard-concrete",
@@ -106,7 +108,9 @@ class MaskedModel(MaskLogits):
         super().__init__(model, selected, groups, start, product_type(precision))
         self.samples, self.seed, self.stage, self.step, self.penalty = samples, seed, stage, 0, penalty
         self.sampler = sampler_of(sampler)
-        self.fuse = samples * self.logits.numel() >= WORTH_FUSING if fuse is None else fuse
+        if fuse is None:
+            fuse = ready(self.sampler.masked, self.logits.device) or samples * self.logits.numel() >= WORTH_FUSING
+        self.fuse = fuse
         self.batched, self.may_change = False if groups else batched, batched is None
         self.slicing = Slicing(model, samples, shared, batch_dims)
         self.modules_of_model = list(model.modules())

@@ -30,6 +30,11 @@ def in_cpp(source: Path, title: str, name: str) -> Callable[[F], F]:
     return mark
 
 
+def ready(function: Callable[..., None], device: torch.device) -> bool:
+    """Whether a function is there in C++ for this device, so that nobody waits for torch's compiler."""
+    return function in IN_CPP and device.type == "cpu"
+
+
 def maybe_fused(function: Callable[..., Any], fuse: bool) -> Callable[..., Any]:
     return fused(function) if fuse else function
 

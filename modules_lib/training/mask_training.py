@@ -120,7 +120,8 @@ class MaskTraining:
         """Make a model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
         names = ("start", "seed", "precision", "sampler", "shared", "batch_dims", "unit", "heads", "penalty")
         own = {name: getattr(self, name) for name in names}
-        fuse, samples = worth_compiling(self.steps, model, self.samples), 1 if self.whole else self.samples
+        fuse = worth_compiling(self.steps, model, self.samples, self.sampler)
+        samples = 1 if self.whole else self.samples
         return MaskedModel(model, samples, self.where, stage=stage, fuse=fuse, **own)
 
     def of(

@@ -31,7 +31,7 @@ def store() -> pd.DataFrame:
     for path in sorted(runs_folder().glob("*/*/seed-*.failed")):
         reason = path.read_text(encoding="utf8").strip()
         rows.append({**_place(path), "seed": path.stem.removeprefix("seed-"), "settings": f"failed: {reason}"})
-    return pd.DataFrame(rows).fillna("")
+    return pd.DataFrame(rows, dtype=object).fillna("")
 
 
 def _place(path: Path) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """The plain step: that it is the same method as the library's, and that the bench runs."""
 
 import json
+import sys
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import stage
 from benchmarks.plain import (
     CellEncoderDecoder,
     CellLSTM,
@@ -19,8 +21,9 @@ from modules_lib.datasets import arithmetic
 from modules_lib.datasets.scan import END, Scan
 from modules_lib.models.encoder_decoder import EncoderDecoder
 from modules_lib.models.paper_networks import CNN, FNN
+from modules_lib.training.progress import Progress
 from reproduction.experiments import preset
-from reproduction.runs.execute import execute
+from reproduction.runs.make import make
 from tests.conftest import run_module
 
 
@@ -118,18 +121,20 @@ def test_bench_prints_one_object_a_line():
     assert all(row["fast_ms"] > 0 and row["peak_mb"] > 100 for row in rows)
 
 
-def test_a_stage_is_timed_beside_unmasked_and_plain_steps(tmp_path, monkeypatch):
+def test_a_stage_is_timed_beside_unmasked_and_plain_steps(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MODULES_RESULTS", str(tmp_path))
-    arguments, config = ("benchmarks.stage", "--scale", "smoke", "--publish"), preset("addmul-fnn", "smoke")
-    result = run_module(*arguments)
-    assert result.returncode == 0 and "its network is trained first" in result.stdout, result.stderr
-    execute(config)
-    result = run_module(*arguments)
-    assert result.returncode == 0 and "is trained first" not in result.stdout, result.stderr
+    monkeypatch.setattr(sys, "argv", ["stage", "--scale", "smoke", "--publish"])
+    config = preset("addmul-fnn", "smoke")
+    stage.main()
+    assert "its network is trained first" in capsys.readouterr().out
+    make(config, 0, Progress())
+    stage.main()
+    said = capsys.readouterr().out
+    assert "is trained first" not in said
     rows = json.loads((tmp_path / "stage-addmul-fnn-smoke.json").read_text())["rows"]
     assert [row["steps"] for row in rows] == [config.mask_steps * part // 20 for part in range(1, 21)]
     assert all(row["left"] == 1 for row in rows)
     ratio = sum(row["masked_ms"] for row in rows) / sum(row["unmasked_ms"] for row in rows)
-    assert f"a masked step is {ratio:.2f} times an unmasked one" in result.stdout
+    assert f"a masked step is {ratio:.2f} times an unmasked one" in said
     ratio = sum(row["plain_ms"] for row in rows) / sum(row["masked_ms"] for row in rows)
-    assert f"ratio {ratio:.1f}" in result.stdout
+    assert f"ratio {ratio:.1f}" in said

@@ -14,16 +14,14 @@ from tests.conftest import DESKTOP, ROOT
 from tools.browser import PATIENCE, new_page
 from tools.chapters import NOTEBOOK_METADATA
 
-# One chapter's: pages of test_serve.py try the others, and the page that the control is on knows nothing of masks.
-CELL = "from reproduction.notebook.display import setup\nsetup()" + control.CODE.format(
-    retraining="ADDMUL", names={"fnn": "addmul-fnn"}
-)
+SETUP = "from reproduction.notebook.display import setup\nsetup()"
 
 
 @pytest.fixture
 def lab(browser, tmp_path):
-    """JupyterLab with a notebook of one cell, in folders that nobody else uses."""
-    notebook = nbformat.v4.new_notebook(metadata=NOTEBOOK_METADATA, cells=[nbformat.v4.new_code_cell(CELL)])
+    """JupyterLab with a notebook of one cell for each chapter's control, in folders that nobody else uses."""
+    cells = [nbformat.v4.new_code_cell(SETUP + control.cell(retraining)) for retraining in control.CHAPTERS]
+    notebook = nbformat.v4.new_notebook(metadata=NOTEBOOK_METADATA, cells=cells)
     nbformat.write(notebook, tmp_path / "control.ipynb")
     own = {f"JUPYTERLAB_{name}_DIR": str(tmp_path / name) for name in ("SETTINGS", "WORKSPACES")}
     own |= {"PYTHONPATH": str(ROOT), "MODULES_RUNS": str(tmp_path / "runs")}
@@ -42,18 +40,20 @@ def lab(browser, tmp_path):
             process.wait(timeout=PATIENCE)
 
 
-def run_the_cell(page, times):
-    """Run it once the kernel can, and wait until it has run so many times."""
+def run_the_cell(page, cell, times):
+    """Run it once the kernel can, and wait until it has been run as so manieth of all runs."""
     page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()  # keys are lost on a kernel that still starts
-    page.locator(".jp-CodeCell .cm-content").first.press("Control+Enter")
-    page.locator(".jp-InputPrompt", has_text=f"[{times}]").first.wait_for()
-    page.get_by_role("button", name="Retrain the masks").wait_for()
+    cell.locator(".cm-content").press("Control+Enter")
+    cell.locator(".jp-InputPrompt", has_text=f"[{times}]").wait_for()
+    cell.get_by_role("button", name="Retrain the masks").wait_for()
 
 
-def test_the_control_retrains_masks_stops_and_stays_one(lab):
-    run_the_cell(lab, 1)
-    output = lab.locator(".jp-OutputArea").first
-    control.retrain_twice_and_stop_once(output, ".js-plotly-plot")
-    run_the_cell(lab, 2)
-    output.locator("tbody").wait_for(state="detached")
-    assert [button.count() for button in control.buttons(output)] == [1, 1]
+def test_each_chapters_control_retrains_masks_stops_and_stays_one(lab):
+    for i, retraining in enumerate(control.CHAPTERS):
+        cell = lab.locator(".jp-CodeCell").nth(i)
+        cell.scroll_into_view_if_needed()
+        run_the_cell(lab, cell, 2 * i + 1)
+        control.retrain_twice_and_stop_once(cell, ".js-plotly-plot", changes=retraining != "SCAN")
+        run_the_cell(lab, cell, 2 * i + 2)
+        cell.locator("tbody").wait_for(state="detached")
+        assert [button.count() for button in control.buttons(cell)] == [1, 1]

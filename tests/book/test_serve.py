@@ -184,21 +184,15 @@ def test_a_changed_parameter_redraws_the_figure_in_its_place(live):
     assert live.trouble == []
 
 
-@pytest.mark.parametrize(
-    ("retraining", "names"),
-    [
-        ("ADDMUL", {"fnn": "addmul-fnn"}),
-        ("CIFAR10", {"cifar10": "cifar10"}),
-        ("PERMUTED", {"half": "permuted-half"}),
-    ],  # those of other chapters differ from the first in what they train and draw, which needs no page
-)
-def test_a_chapters_control_retrains_masks_in_the_page(live, retraining, names):
-    write(live, SEED, control.CODE.format(retraining=retraining, names=names))
-    run(live, SEED)
+def test_each_chapters_control_retrains_masks_in_the_page(live):
+    """One after another in one kernel, which has imported torch."""
     output = live.locator(".live-output").nth(SEED)
-    control.retrain_twice_and_stop_once(output, ".plotly-graph-div")
-    run(live, SEED)
-    assert [button.count() for button in control.buttons(output)] == [1, 1] and output.locator("tbody").count() == 0
+    for retraining in control.CHAPTERS:
+        write(live, SEED, control.cell(retraining))
+        run(live, SEED)
+        control.retrain_twice_and_stop_once(output, ".plotly-graph-div", changes=retraining != "SCAN")
+        run(live, SEED)
+        assert [button.count() for button in control.buttons(output)] == [1, 1] and output.locator("tbody").count() == 0
     assert live.trouble == []
 
 

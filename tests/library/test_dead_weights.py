@@ -128,15 +128,15 @@ def test_only_what_falls_and_is_a_number_is_dead():
 
 def test_too_few_steps_are_not_worth_compiling_for():
     """None of 89 weights leaves that 4 samples have in 2 * 10^7 steps, at 10^10 samples to save; in 4 * 10^7 all do."""
-    masked = partly_dead(network(), fuse=True)
+    masked = partly_dead(network(), fuse=True, sampler="hard-concrete")
     falling = torch.ones(150, dtype=torch.bool)
     assert masked.drop_dead(falling, steps=2 * 10**7) is None
     assert len(masked.drop_dead(falling, steps=4 * 10**7)) == LEFT
     with torch.no_grad():
         masked.logits[:20] = -30.0
     assert masked.drop_dead(falling[:LEFT], steps=1) is not None  # from then on it costs nothing
-    not_compiled = partly_dead(network(), fuse=False)
-    assert not_compiled.drop_dead(falling, steps=1) is not None
+    for options in ({"sampler": "hard-concrete", "fuse": False}, {"fuse": True}):  # the default is compiled ahead
+        assert partly_dead(network(), **options).drop_dead(falling, steps=1) is not None
 
 
 def test_what_is_not_linear_layers_in_one_pass_keeps_all():

@@ -79,6 +79,12 @@ def test_an_alpha_that_is_no_number_of_at_least_zero_is_refused_before_training(
 
 
 def test_compiling_pays_for_many_steps_or_many_samples():
-    small, large = nn.Linear(10, 10), nn.Linear(1000, 1000)
-    assert [worth_compiling(steps, small, 4) for steps in (1, 499, 500)] == [False, False, True]
-    assert [worth_compiling(steps, large, 4) for steps in (10, 249, 250)] == [False, False, True]
+    small, large, sampler = nn.Linear(10, 10), nn.Linear(1000, 1000), "hard-concrete"
+    assert [worth_compiling(steps, small, 4, sampler) for steps in (1, 499, 500)] == [False, False, True]
+    assert [worth_compiling(steps, large, 4, sampler) for steps in (10, 249, 250)] == [False, False, True]
+
+
+def test_a_sampler_that_is_compiled_ahead_is_always_taken():
+    assert worth_compiling(1, nn.Linear(10, 10), 4) and MaskedModel(nn.Linear(10, 10)).fuse
+    assert not worth_compiling(1, nn.Linear(10, 10, device="meta"), 4)
+    assert not MaskedModel(nn.Linear(10, 10), sampler="hard-concrete").fuse

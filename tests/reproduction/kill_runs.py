@@ -63,9 +63,11 @@ KINDS = {
 def main(kills):
     moments, killed, made = random.Random(0), 0, 0
     # With which so few steps remove some weights: the masks of the stages then differ.
-    configs = [
-        preset(name, "smoke", **({"mask_lr": 1.0} if "permuted" in name else {"start": 0.1})) for name in KINDS.values()
-    ]
+    masks = {
+        name: {"mask_lr": 1.0} if "permuted" in name else {"start": 0.1, "mask_lr": 0.1, "mask_steps": 8}
+        for name in KINDS.values()
+    }
+    configs = [preset(name, "smoke", weight_steps=12, **settings) for name, settings in masks.items()]
     for i, config in enumerate(configs):
         while killed < kills * (i + 1) // len(configs) and not runs.find(config, 0):
             made += attempt(config, moments.uniform(0.02, 0.3))

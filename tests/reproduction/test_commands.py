@@ -9,7 +9,6 @@ from reproduction.experiments.addmul import AddMul
 from reproduction.protocol.scales import SCALES
 from reproduction.runs import listing
 from reproduction.runs import store as runs
-from tests.conftest import run_module
 
 TINY = ("--scale", "smoke", "--hidden", "8", "--weight-steps", "3", "--mask-steps", "2")
 
@@ -28,19 +27,19 @@ TINY = ("--scale", "smoke", "--hidden", "8", "--weight-steps", "3", "--mask-step
         ),
     ],
 )
-def test_the_command_line_refuses_bad_input_in_one_sentence(tmp_path, arguments, message):
-    result = run_module("reproduction", *arguments, MODULES_RUNS=str(tmp_path))
+def test_the_command_line_refuses_bad_input_in_one_sentence(reproduction, tmp_path, arguments, message):
+    result = reproduction(*arguments, MODULES_RUNS=str(tmp_path))
     assert result.returncode != 0 and "Traceback" not in result.stderr
     assert message in result.stderr + result.stdout
 
 
-def test_the_command_line_prints_verdicts_as_json():
-    listed = json.loads(run_module("reproduction", "claims", "--json").stdout)
+def test_the_command_line_prints_verdicts_as_json(reproduction):
+    listed = json.loads(reproduction("claims", "--json").stdout)
     assert [row["id"] for row in listed] == list(range(1, 28))
 
 
-def test_every_setting_is_an_option_with_help():
-    page = run_module("reproduction", "run", "--help").stdout.replace("│", " ")  # whose frame cuts lines
+def test_every_setting_is_an_option_with_help(reproduction):
+    page = reproduction("run", "--help").stdout.replace("│", " ")  # whose frame cuts lines
     text = " ".join(page.split())
     options = [f"--{name.replace('_', '-')}" for name in AddMul().fields() if name != "network"]
     places = [page.find(f"{option} ") for option in options]
@@ -51,11 +50,11 @@ def test_every_setting_is_an_option_with_help():
     )  # an experiment that says otherwise
 
 
-def test_runs_are_made_listed_checked_and_published(tmp_path):
+def test_runs_are_made_listed_checked_and_published(reproduction, tmp_path):
     folders = {"MODULES_RUNS": str(tmp_path / "runs"), "MODULES_RESULTS": str(tmp_path / "results")}
 
     def command(*arguments):
-        return run_module("reproduction", *arguments, **folders)
+        return reproduction(*arguments, **folders)
 
     assert "Nothing is stored" in command("show").stdout
     made = command("run", "addmul-fnn", *TINY, "--seed", "4", "--samples", "2")
@@ -74,8 +73,8 @@ def test_runs_are_made_listed_checked_and_published(tmp_path):
     assert damaged.returncode == 1 and f"{weights} is damaged" in damaged.stdout
 
 
-def test_experiments_are_listed_with_what_they_show_and_cost():
-    text = run_module("reproduction", "list").stdout
+def test_experiments_are_listed_with_what_they_show_and_cost(reproduction):
+    text = reproduction("list").stdout
     assert max(map(len, text.splitlines())) <= 100
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ") and line.split()}
     assert all(len(rows[name]) == 6 for name in EXPERIMENTS)
@@ -91,11 +90,11 @@ def test_one_experiment_is_listed_with_its_stages_and_settings(name):
     assert f"python -m reproduction run {name} --scale paper" in text and "not as in the paper: " in text
 
 
-def test_an_unknown_experiment_is_not_listed():
-    result = run_module("reproduction", "list", "sorting")
+def test_an_unknown_experiment_is_not_listed(reproduction):
+    result = reproduction("list", "sorting")
     assert result.returncode == 1 and "error: Unknown experiment 'sorting'; it must be one of addmul-" in result.stderr
 
 
-def test_without_a_command_the_help_is_shown():
-    result = run_module("reproduction")
+def test_without_a_command_the_help_is_shown(reproduction):
+    result = reproduction()
     assert result.returncode == 0 and "usage: python -m reproduction" in result.stdout and "publish" in result.stdout

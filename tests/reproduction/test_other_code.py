@@ -9,7 +9,6 @@ import pytest
 from reproduction.experiments import preset
 from reproduction.runs.other_code import MEASURED, PLACE, beside, quantities, read, report, template
 from reproduction.runs.published import published
-from tests.conftest import run_module
 
 OURS = quantities(published(preset("addmul-fnn")))
 
@@ -32,16 +31,15 @@ def test_a_template_filled_with_our_own_numbers_agrees(tmp_path):
 
 def test_one_number_in_twenty_differs_by_chance():
     """600 tests at 5%, of sets of 5 and of 1 or 3: 30 false alarms, with a deviation of 5.3; four are allowed."""
-    generator = np.random.default_rng(0)
+    generator, columns = np.random.default_rng(0), [*PLACE, "seed"]
     for m in (1, 3):
-        found = 0
-        for _ in range(600):
-            ours, theirs = (
-                pd.DataFrame({**dict.fromkeys(PLACE, "x"), "seed": range(n), "value": generator.normal(0.5, 0.1, n)})
-                for n in (5, m)
-            )
-            found += int((beside(ours, theirs)["p"] < 0.05).sum())
-        assert 9 <= found <= 51
+        ours, theirs = (
+            pd.DataFrame([(*[f"x{i}"] * len(PLACE), seed) for i in range(600) for seed in range(n)], columns=columns)
+            for n in (5, m)
+        )
+        for table in (ours, theirs):
+            table["value"] = generator.normal(0.5, 0.1, len(table))
+        assert len(both := beside(ours, theirs)) == 600 and 9 <= (both["p"] < 0.05).sum() <= 51
 
 
 def test_what_cannot_be_compared_is_a_sentence(tmp_path):
@@ -57,14 +55,14 @@ def test_what_cannot_be_compared_is_a_sentence(tmp_path):
         beside(OURS, read(path))
 
 
-def test_the_command_prints_the_rows_to_fill_in_and_the_comparison(tmp_path):
-    printed = run_module("reproduction", "compare", "addmul-fnn")
+def test_the_command_prints_the_rows_to_fill_in_and_the_comparison(reproduction, tmp_path):
+    printed = reproduction("compare", "addmul-fnn")
     assert printed.returncode == 0 and printed.stdout.startswith("stage,layer,task,metric,seed,value\n")
     path = tmp_path / "theirs.csv"
     path.write_text("stage,layer,task,metric,value\nadd,input,,kept,0.54\nmul,output,,kept,0.43\n")
-    printed = run_module("reproduction", "compare", "addmul-fnn", "--theirs", str(path))
+    printed = reproduction("compare", "addmul-fnn", "--theirs", str(path))
     assert printed.returncode == 0 and "54.0%" in printed.stdout and "of 2 differ at the 5% level" in printed.stdout
-    missing = run_module("reproduction", "compare", "addmul-fnn", "--theirs", str(tmp_path / "none.csv"))
+    missing = reproduction("compare", "addmul-fnn", "--theirs", str(tmp_path / "none.csv"))
     assert missing.returncode == 1 and "none.csv" in missing.stderr and "Traceback" not in missing.stderr
-    without = run_module("reproduction", "compare", "addmul-fnn", "--beta", "0.7")
+    without = reproduction("compare", "addmul-fnn", "--beta", "0.7")
     assert "No run of addmul-fnn with these settings is published" in without.stderr
