@@ -54,7 +54,7 @@ def stored(name):
     return any(cell.get("outputs") for cell in read(source(name)).cells)
 
 
-@pytest.mark.parametrize("name", filter(stored, all_chapters()))
+@pytest.mark.parametrize("name", [name for name in all_chapters() if stored(name)])
 def test_stored_outputs_are_those_of_the_built_book(built_book, name):
     """As nbval compares them: the book's chapters have just been executed, at the scale of the stored outputs."""
     executed = read(built_book.with_name("executed") / f"{name}.ipynb")
