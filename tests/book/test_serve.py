@@ -25,8 +25,7 @@ SEED, SAMPLER = 0, 3  # code cells of the chapter on the method: its parameters,
 @contextmanager
 def served(book, *command):
     """A server of the built book: its process and the address that it prints."""
-    folder = book.parent.parent
-    environment = {"MODULES_OUTPUT": str(folder), "MODULES_RUNS": str(folder / "runs"), "MODULES_SCALE": "smoke"}
+    environment = {"MODULES_OUTPUT": str(book.parent.parent), "MODULES_SCALE": "smoke"}  # and runs of its own
     command = [sys.executable, *command]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True
