@@ -119,9 +119,9 @@ def test_with_passes_groups_precisions_and_samplers(recorded, model, training):
 def test_when_dead_weights_leave_the_step_is_captured_anew(recorded, monkeypatch, clipped):
     monkeypatch.setattr(mask_adam, "EVERY", 6)
     how = {"steps": 14, "alpha": 0.1, "clipped": clipped}
-    plain = run(partly_dead(network()), numbers, F.mse_loss, graphs=False, **how)
+    plain = run(partly_dead(network(), fuse=False), numbers, F.mse_loss, graphs=False, **how)
     assert [len(logits) for logits in plain[1]] == [150] * 5 + [LEFT] * 9
-    same(run(partly_dead(network()), numbers, F.mse_loss, **how), plain)
+    same(run(partly_dead(network(), fuse=False), numbers, F.mse_loss, **how), plain)
     assert recorded[0].counts == (2 * WARM_UP, 2, 14 - 2 * WARM_UP)
 
 

@@ -20,7 +20,7 @@ def test_replayed_steps_are_plain_steps_to_the_bit(monkeypatch, every):
 
     def trained():
         monkeypatch.setattr("modules_lib.training.mask_adam.EVERY", every)
-        masked = partly_dead(network(), masked_biases=True)
+        masked = partly_dead(network(), masked_biases=True, fuse=False)
         used = torch.arange(len(masked.logits)) % 3 == 0
         adam = JointAdam(masked, used, (3e-2, 1e-2), alpha=0.1, clip=1.0, steps=14, cooldown=0.6)
         losses = list(run_steps(masked, adam, batch, F.cross_entropy, 14, None))
