@@ -31,8 +31,8 @@ def in_cpp(source: Path, title: str, name: str) -> Callable[[F], F]:
 
 
 def ready(function: Callable[..., None], device: torch.device) -> bool:
-    """Whether a function is there in C++ for this device, so that nobody waits for torch's compiler."""
-    return function in IN_CPP and device.type == "cpu"
+    """Tell whether a function is there in C++ for this device, so that nobody waits for torch's compiler."""
+    return function in IN_CPP and device.type == "cpu" and compile_cpp.kernel(*IN_CPP[function]) is not None
 
 
 def maybe_fused(function: Callable[..., Any], fuse: bool) -> Callable[..., Any]:

@@ -33,7 +33,7 @@ def worth_compiling(steps: int, model: nn.Module, samples: int, sampler: str | t
     Torch's compiler takes ten seconds of a core. It saves milliseconds a step, and some twenty nanoseconds a mask
     sample. A sampler that is there in C++ for the model's device costs nothing.
     """
-    if ready(sampler_of(sampler).masked, next(model.parameters()).device):
+    if ready(sampler_of(sampler).masked, next(model.parameters(), torch.empty(0)).device):
         return True
     drawn = steps * samples * sum(parameter.numel() for parameter in model.parameters())
     return steps >= 500 or drawn >= 1_000_000_000

@@ -68,7 +68,7 @@ def test_stored_outputs_are_those_of_the_built_book(built_book, name):
 def test_nbval_accepts_chapters(built_book, tmp_path):
     """With a copy of the built book's runs: another test has a chapter train."""
     shutil.copytree(built_book.parents[1] / "runs", tmp_path / "runs")
-    chapters = [source(name) for name in ("index", "book/permuted", "book/reproducibility")]
+    chapters = [source(name) for name in ("book/index", "book/permuted", "book/reproducibility")]
     result = nbval(*chapters, MODULES_RUNS=str(tmp_path / "runs"))
     assert result.returncode == 0, result.stdout[-3000:]
 
