@@ -14,7 +14,6 @@ import torch
 
 from reproduction.experiments import EXPERIMENTS
 from reproduction.notebook import own_runs
-from reproduction.runs.store import stored
 from tests.book.sabotage.modules_lib_failures import FAILS, NO_DATA
 from tests.conftest import ROOT, run_module
 from tools import execution
@@ -51,22 +50,29 @@ def pages(folder):
 
 def test_what_fails_is_left_out_and_said_and_the_next_build_is_whole(copy, built_book):
     folder, places = copy
-    forget(folder, ["cifar10"], ["cifar10", "own"])
+    forget(folder, ["cifar10", "permuted-half"], ["cifar10", "permuted", "own"])
     spoiled = places | {"PYTHONPATH": str(ROOT / "tests/book/sabotage")}
     result = run_module(*BUILD, **spoiled)
     assert result.returncode == 0, result.stdout + result.stderr
     said = result.stdout.strip().splitlines()
     sentences = [
         f"cifar10 seed 0 failed: {FAILS}",
+        f"permuted-half seed 0 failed: {NO_DATA}",
         f"The chapter book/own could not be run beyond this cell: MissingDataError: {NO_DATA}",
     ]
-    assert said[-3:] == ["It is complete but for this:", *sentences]
-    for name, sentence in zip(("cifar10", "own"), sentences, strict=True):
+    assert said[-4:] == ["It is complete but for this:", *sentences]
+    for name, sentence in zip(("cifar10", "permuted", "own"), sentences, strict=True):
         page = (folder / f"_build/html/book/{name}.html").read_text()
         assert sentence.replace("<", "&lt;").replace(">", "&gt;") in page
     assert 'id="fig-taken-for"' in (folder / "_build/html/book/cifar10.html").read_text()  # of published results
+    assert 'id="fig-in-use"' in (folder / "_build/html/book/permuted.html").read_text()
     assert "straight-through" in (folder / "_build/html/book/own.html").read_text()  # the stored table below
-    assert {run.experiment for run in stored(folder / "runs")} == {*EXPERIMENTS} - {"cifar10"}
+    failed = run_module("reproduction", "run", "--scale", "smoke", "all", **spoiled)
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert len(re.findall(r"^\S+ seed 0: /", failed.stdout, re.MULTILINE)) == len(
+        EXPERIMENTS
+    ) - 2 and failed.stderr.endswith(f"error: {sentences[0]}\n{sentences[1]}\n")
+    assert f"failed: {FAILS}" in run_module("reproduction", "show", **places).stdout
     result = run_module(*BUILD, **places)
     assert result.returncode == 0 and "complete but for" not in result.stdout, result.stdout + result.stderr
     runs, chapters = (re.search(rf"^  {part} +\d+  (.*)$", result.stdout, re.M)[1] for part in ("runs", "chapters"))

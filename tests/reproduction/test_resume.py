@@ -26,7 +26,7 @@ from tests.conftest import ROOT, run_module
 from tests.reproduction.kill_runs import KINDS
 from tools.browser import PATIENCE
 
-KILLS = 5  # `python -m tests.reproduction.kill_runs 30` does it more often
+KILLS = 8  # `python -m tests.reproduction.kill_runs 30` does it more often
 TINY = AddMul(hidden=(16,), batch=16, weight_steps=6, mask_steps=4, start=0.02)
 X = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
 
