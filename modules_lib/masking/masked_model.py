@@ -16,19 +16,16 @@ from modules_lib.masking.calls import blocks_run_once, difference, undisturbed, 
 from modules_lib.masking.groups import Unit, expanded, groups_of, masked_by, unit_of
 from modules_lib.masking.mask_logits import MaskLogits
 from modules_lib.masking.sample_weights import mask_weights
-from modules_lib.masking.samplers import Sampler, sampler_of
+from modules_lib.masking.samplers import Sampler, sampler_of, worth_compiling
 from modules_lib.masking.selection import Where, check_model, chosen, effective
 from modules_lib.masking.slicing import Arguments, Slicing, cloned
 from modules_lib.models.packing import recurrence_with_gradient
 from modules_lib.support.checks import check_choice, check_count
-from modules_lib.support.compile_torch import ready
 from modules_lib.support.memory import keep_freed_memory
 from modules_lib.support.precision import product_type
 from modules_lib.support.rng import mask_keys
 from modules_lib.support.trees import map_tensors, random_like, to_float32
 
-# Mask samples a step, for torch's compiler: below this a step without it takes under ten milliseconds.
-WORTH_FUSING = 400_000
 # A gradient that rounding turned beside a kink (1 in 300 of Table 1's CNN) is right at the next draw of masks.
 DRAWS = 3
 
@@ -109,7 +106,7 @@ class MaskedModel(MaskLogits):
         self.samples, self.seed, self.stage, self.step, self.penalty = samples, seed, stage, 0, penalty
         self.sampler = sampler_of(sampler)
         if fuse is None:
-            fuse = ready(self.sampler.masked, self.logits.device) or samples * self.logits.numel() >= WORTH_FUSING
+            fuse = worth_compiling(self.sampler, [self.logits], samples)
         self.fuse = fuse
         self.batched, self.may_change = False if groups else batched, batched is None
         self.slicing = Slicing(model, samples, shared, batch_dims)

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from modules_lib.masking.masked_model import MaskedModel
-from modules_lib.masking.samplers import GumbelSigmoid, Sampler, sampler_of
 from modules_lib.support.checks import check_choice, check_count, check_number
-from modules_lib.support.compile_torch import ready
 from modules_lib.support.precision import product_type
 from modules_lib.support.trees import map_tensors, to_float32
 from modules_lib.training.clipping import CLIPPED
@@ -25,18 +23,6 @@ from modules_lib.training.progress import Loop, Training, random_state, set_rand
 # arguments, a dict as named ones
 Batch = Callable[[int], tuple[Any, Any]]
 Loss = Callable[[Any, Any], Tensor]  # (outputs, targets) -> mean loss, a scalar
-
-
-def worth_compiling(steps: int, model: nn.Module, samples: int, sampler: str | type[Sampler] = GumbelSigmoid) -> bool:
-    """Decide whether to compile the sampler of a MaskedModel of so many samples for so many steps.
-
-    Torch's compiler takes ten seconds of a core. It saves milliseconds a step, and some twenty nanoseconds a mask
-    sample. A sampler that is there in C++ for the model's device costs nothing.
-    """
-    if ready(sampler_of(sampler).masked, next(model.parameters(), torch.empty(0)).device):
-        return True
-    drawn = steps * samples * sum(parameter.numel() for parameter in model.parameters())
-    return steps >= 500 or drawn >= 1_000_000_000
 
 
 def train_weights(

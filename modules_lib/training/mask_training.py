@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from modules_lib.masking.groups import Unit
 from modules_lib.masking.masked_model import MaskedModel
-from modules_lib.masking.samplers import Sampler, sampler_of
+from modules_lib.masking.samplers import Sampler, sampler_of, worth_compiling
 from modules_lib.masking.selection import Where
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.precision import PRECISIONS
 from modules_lib.training.clipping import CLIPPED
-from modules_lib.training.loops import Batch, Loss, mask_steps, worth_compiling
+from modules_lib.training.loops import Batch, Loss, mask_steps
 from modules_lib.training.progress import Loop
 
 
@@ -120,7 +120,7 @@ class MaskTraining:
         """Make a model with mask logits at their first values, for :meth:`of`; ``stage`` names its stream of noise."""
         names = ("start", "seed", "precision", "sampler", "shared", "batch_dims", "unit", "heads", "penalty")
         own = {name: getattr(self, name) for name in names}
-        fuse = worth_compiling(self.steps, model, self.samples, self.sampler)
+        fuse = worth_compiling(sampler_of(self.sampler), model.parameters(), self.samples, self.steps)
         samples = 1 if self.whole else self.samples
         return MaskedModel(model, samples, self.where, stage=stage, fuse=fuse, **own)
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from modules_lib.datasets.generated import generated
 from modules_lib.datasets.images import Images, mnist
 from modules_lib.masking.masks import Masks
+from modules_lib.masking.samplers import GumbelSigmoid, worth_compiling
 from modules_lib.masking.subnetworks import subnetwork
 from modules_lib.models.paper_networks import FNN
 from modules_lib.support import rng as noise
 from modules_lib.support.checks import check_choice, check_count
 from modules_lib.support.device import device
-from modules_lib.training.loops import worth_compiling
 from modules_lib.training.progress import Progress, Rows
 from reproduction.experiments.continual_learning import learn, nothing_used
 from reproduction.protocol.arithmetic_config import check_hidden
@@ -190,7 +190,7 @@ class PermutedMNIST(Config):
             clip=self.clip,
             cooldown=self.cooldown,
             old=USED,
-            fuse=worth_compiling(self.work(), model, self.samples),
+            fuse=worth_compiling(GumbelSigmoid, model.parameters(), self.samples, self.work()),
             loop=loop,
         )
         return mask, loop.rows

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from modules_lib import MaskedModel, train_masks, train_weights
-from modules_lib.training.loops import worth_compiling
+from modules_lib.masking.samplers import GumbelSigmoid, HardConcrete, worth_compiling
 
 
 def test_training_finds_the_weights_that_a_subtask_needs():
@@ -79,12 +79,13 @@ def test_an_alpha_that_is_no_number_of_at_least_zero_is_refused_before_training(
 
 
 def test_compiling_pays_for_many_steps_or_many_samples():
-    small, large, sampler = nn.Linear(10, 10), nn.Linear(1000, 1000), "hard-concrete"
-    assert [worth_compiling(steps, small, 4, sampler) for steps in (1, 499, 500)] == [False, False, True]
-    assert [worth_compiling(steps, large, 4, sampler) for steps in (10, 249, 250)] == [False, False, True]
+    small, large = [torch.empty(10, 10)], [torch.empty(1000, 1000)]
+    assert [worth_compiling(HardConcrete, small, 4, steps) for steps in (1, 499, 500)] == [False, False, True]
+    assert [worth_compiling(HardConcrete, large, 4, steps) for steps in (10, 249, 250)] == [False, False, True]
+    assert [worth_compiling(HardConcrete, weights, 4) for weights in (small, large)] == [False, True]
 
 
 def test_a_sampler_that_is_compiled_ahead_is_always_taken():
-    assert worth_compiling(1, nn.Linear(10, 10), 4) and MaskedModel(nn.Linear(10, 10)).fuse
-    assert not worth_compiling(1, nn.Linear(10, 10, device="meta"), 4)
+    assert worth_compiling(GumbelSigmoid, [torch.empty(10, 10)], 4, 1) and MaskedModel(nn.Linear(10, 10)).fuse
+    assert not worth_compiling(GumbelSigmoid, [torch.empty(10, 10, device="meta")], 4, 1)
     assert not MaskedModel(nn.Linear(10, 10), sampler="hard-concrete").fuse
