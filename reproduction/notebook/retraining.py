@@ -17,6 +17,7 @@ from modules_lib.training.progress import Progress, Rows
 from reproduction.figures import addmul, captions, cifar, double, permuted, scan
 from reproduction.figures.names import Results
 from reproduction.protocol.config import Config
+from reproduction.runs.measurements import COLUMNS
 from reproduction.runs.measures import (
     DOUBLE,
     NETWORKS,
@@ -29,7 +30,6 @@ from reproduction.runs.measures import (
     outcome,
     tasks_learned,
 )
-from reproduction.runs.published import COLUMNS
 from reproduction.runs.store import Run
 
 

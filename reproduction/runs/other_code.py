@@ -21,7 +21,7 @@ def quantities(results: pd.DataFrame) -> pd.DataFrame:
     """
     plain = results[["step", "bin", "length", "predicted"]].isna().all(axis=1)
     chosen = results[plain & results["metric"].isin(MEASURED)].astype({"stage": str, "metric": str})
-    chosen = chosen[[*PLACE, "seed", "value"]].fillna({"layer": "", "task": ""})
+    chosen = chosen[[*PLACE, "seed", "value"]].astype(dict.fromkeys(PLACE, "str")).fillna({"layer": "", "task": ""})
     kept = chosen["metric"] == "kept"
     sizes = chosen[kept & (chosen["stage"] == "unmasked")].groupby("layer")["value"].first()
     chosen.loc[kept, "value"] /= chosen.loc[kept, "layer"].map(sizes)

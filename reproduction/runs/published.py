@@ -8,12 +8,12 @@ import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from modules_lib.support.folders import folder
-from reproduction.runs.measurements import COLUMNS, add_to_columns
+from reproduction.runs.measurements import tabulated
 from reproduction.runs.sealing import seal
 from reproduction.runs.store import TEXT_FILES, Run, stored
 
@@ -33,13 +33,11 @@ def table(runs: Iterable[Run], experiment: str | None = None) -> pd.DataFrame:
         runs: the runs.
         experiment: take only the runs of this one.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}  # ten times faster than from rows
-    for run in runs:
-        if experiment in (None, run.experiment):
-            about = {"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed}
-            add_to_columns(columns, run.series(), about)
-    # Categories are compared as numbers, many times faster than text.
-    return pd.DataFrame(columns).astype({"value": float, "stage": "category", "metric": "category"})
+    chosen = (run for run in runs if experiment in (None, run.experiment))
+    return tabulated(
+        ({"experiment": run.experiment, "config": run.folder.parent.name, "seed": run.seed}, run.series())
+        for run in chosen
+    )
 
 
 @functools.cache

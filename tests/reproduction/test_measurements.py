@@ -2,11 +2,12 @@
 
 import json
 
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reproduction.runs import store as runs
-from reproduction.runs.measurements import packed, unpacked
+from reproduction.runs.measurements import packed, tabulated, unpacked
 from reproduction.runs.published import results_folder
 from reproduction.runs.sealing import seal
 from tests.conftest import run_module
@@ -40,6 +41,18 @@ def written(rows):
 @given(rows)
 def test_packed_and_unpacked_measurements_are_the_same(rows):
     assert written(unpacked(json.loads(json.dumps(packed(rows))))) == written(rows)
+
+
+@given(rows)
+def test_a_table_has_every_measurement_whether_stored_as_a_series_or_alone(rows):
+    about = {"experiment": "scan", "config": "0123456789", "seed": 3}
+    stored = packed(rows)
+    frame = tabulated([(about, stored), (about, unpacked(stored))])
+    series, alone = frame.iloc[: len(rows)], frame.iloc[len(rows) :].reset_index(drop=True)
+    pd.testing.assert_frame_equal(series, alone)
+    found = [{name: value for name, value in row.items() if value == value} for row in alone.to_dict("records")]
+    there = [{name: value for name, value in (about | row).items() if value is not None} for row in unpacked(stored)]
+    assert found == there
 
 
 def test_a_histogram_and_a_curve_are_a_row_each():
