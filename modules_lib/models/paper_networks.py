@@ -84,14 +84,19 @@ class RepeatLSTM(nn.Module):
 
 
 class CNN(nn.Module):
-    """The classifier of Table 1 (appendix G) for images of 3 x 32 x 32."""
+    """The classifier of Table 1 (appendix G) for images of 3 x 32 x 32.
 
-    def __init__(self, classes: int = 10):
+    Args:
+        classes: how many.
+        dropout: the proportion after each convolution.
+    """
+
+    def __init__(self, classes: int = 10, dropout: Sequence[float] = (0.0, 0.0, 0.25, 0.5)):
         super().__init__()
         channels = [3, 32, 64, 128, 256]
         pairs = zip(channels[:-1], channels[1:], strict=True)
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
-        self.dropouts = nn.ModuleList(nn.Dropout(rate) for rate in (0.0, 0.0, 0.25, 0.5))
+        self.dropouts = nn.ModuleList(nn.Dropout(rate) for rate in dropout)
         self.classifier = nn.Linear(channels[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:

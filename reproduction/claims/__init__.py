@@ -175,6 +175,8 @@ CLAIMS = [
           again.smaller_modules_lie_within),
     Claim(27, "Ours: inverted masks fail for want of the layers that both operations read and write", "beside Fig. 8",
           again.inverses_lack_their_ends),
+    Claim(28, "Ours: claim 10 holds in other CNNs, too: without dropout, and in a ResNet", "beside Figs. 5, 16, 18",
+          cifar.other_networks_are_alike),
 ]  # fmt: skip
 
 

@@ -1,12 +1,15 @@
-"""The claims of section 5 on class-exclusive weights (claims 10, 11 and 19)."""
+"""The claims of section 5 on class-exclusive weights (claims 10, 11 and 19), and claim 10 in other CNNs (28)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from modules_lib.datasets.images import CLASSES
 from reproduction.claims.statement import Statement
+from reproduction.experiments.cifar import NETWORKS
 from reproduction.protocol.stage import stage_with
 from reproduction.runs.measures import (
     between_references,
@@ -27,7 +30,26 @@ PARTNERS = {"cat": "dog", "dog": "cat", "truck": "automobile", "automobile": "tr
 
 def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.0) -> list[Statement]:
     """Test Figures 5, 16 and 18, at a multiple of the paper's beta."""
-    frame = results["cifar10"]
+    few, falls, each, hardly = _few_and_fall(results["cifar10"], factor)
+    own, _ = own_and_others(results["cifar10"], factor)  # [seeds, removed]
+    low, high = PAPERS
+    size = pd.Series(np.minimum(own - low, high - own).min(1), falls.margins.index)  # of the class that is farthest out
+    text = f"the fall has the paper's size in every class, {low * 100:.0f} to {high * 100:.0f} points"
+    return [few, falls, each, Statement(text, falls.values, size, "points"), hardly]
+
+
+def other_networks_are_alike(results: dict[str, pd.DataFrame]) -> list[Statement]:
+    """Test whether Figures 5, 16 and 18 hold without dropout and in a ResNet, but for the size of the fall."""
+    return [
+        replace(statement, text=f"{name}: {statement.text}")
+        for network, name in NETWORKS.items()
+        if network != "table-1"
+        for statement in _few_and_fall(results[f"cifar10-{network}"])
+    ]
+
+
+def _few_and_fall(frame: pd.DataFrame, factor: float = 1.0) -> list[Statement]:
+    """Weights that go with a class are few, its rate falls, on average and in every class, and others' hardly do."""
     full = stage_with("full", factor)
     classes = removed_classes(frame, factor)
     reference = by_layer(frame, full, "kept")["total"]
@@ -35,9 +57,7 @@ def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.
         {c: by_layer(frame, stage_with(c, factor), "removed")["total"] / reference for c in classes}
     ).mean(axis=1)
     own, _ = own_and_others(frame, factor)  # [seeds, removed]
-    seeds, (low, high) = removed.index, PAPERS
-    sizes = np.minimum(own - low, high - own).min(1)  # of the class that is farthest out
-    fall, least, size = (pd.Series(v, seeds) for v in (own.mean(1), own.min(1), sizes))
+    fall, least = (pd.Series(rates, removed.index) for rates in (own.mean(1), own.min(1)))
     beyond_noise = others_move(frame, factor) - between_references(frame, factor)
     return [
         Statement(f"weights of the reference that go with a class: at most {FEW:.0%}", removed, FEW - removed),
@@ -48,12 +68,6 @@ def few_weights_many_errors(results: dict[str, pd.DataFrame], factor: float = 1.
             "points",
         ),
         Statement(f"and by at least {EACH * 100:.0f} points in every class", least, least - EACH, "points"),
-        Statement(
-            f"the fall has the paper's size in every class, {low * 100:.0f} to {high * 100:.0f} points",
-            fall,
-            size,
-            "points",
-        ),
         Statement(
             f"the other classes' rates change, on average, by at most {HARDLY * 100:.0f} points more than between two "
             "masks of all classes",

@@ -144,4 +144,9 @@ PASSAGES = {
         "“inverted masks do not perform well”",
         "again#With-the-outer-layers-back,-most-answers-stay-wrong",
     ),
+    28: Passage(
+        "Ours: other CNNs lose the class, too",
+        "not tested",
+        "cifar10#Without-dropout,-and-in-a-ResNet",
+    ),
 }

@@ -63,6 +63,8 @@ def _entries() -> dict[str, Experiment]:
         "capacity-huge": Experiment(Capacity.presets("huge"), "alpha"),
         "scan": Experiment(Splits.presets(), "scan", (8, 9, 16), earlier=True),
         "cifar10": Experiment(LeaveOneOut.presets(), "cifar10", (10, 11, 16, 19), cifar, earlier=True),
+        "cifar10-no-dropout": Experiment(LeaveOneOut.presets("no-dropout"), "cifar10", (28,)),
+        "cifar10-resnet": Experiment(LeaveOneOut.presets("resnet"), "cifar10", (28,)),
         **{
             f"permuted-{variant}": Experiment(
                 PermutedMNIST.presets(variant),

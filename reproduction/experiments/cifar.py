@@ -5,7 +5,8 @@ Weights that the reference keeps and such a stage removes served the class that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 from modules_lib.datasets.generated import generated
 from modules_lib.datasets.images import CLASSES, Images, cifar10, label_of
@@ -23,20 +25,23 @@ from modules_lib.models.paper_networks import CNN
 from modules_lib.support.checks import check_choice, check_count, check_number
 from modules_lib.support.device import device
 from modules_lib.training.progress import Progress, Rows
-from reproduction.protocol.config import IMAGES, Config
+from reproduction.protocol.config import IMAGES, Config, choice
 from reproduction.protocol.frozen_config import FrozenConfig, networks
 from reproduction.protocol.stage import stage_with
 
 CLASSIFIER = "classifier."
 RELEASED = 3.0  # times the paper's beta, in the released code
 CONTROLS = ("full", "again")  # trained on all classes
+NETWORKS = {"table-1": "CNN of Table 1", "no-dropout": "the same without dropout", "resnet": "ResNet"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveOneOut(FrozenConfig):
-    """The config of Table 1's CNN on CIFAR-10.
+    """The config of Table 1's CNN, or another, on CIFAR-10.
 
     Attributes:
+        network: "table-1", "no-dropout" for the same without dropout, or "resnet" for that of eight layers (He et al.,
+            2016, section 4.2). The paper has the first.
         mask_lr: the paper's rate here is a tenth of that of the other experiments.
         removed: the classes that are left out, each in a stage of its own.
         factors: the betas, as multiples of ``beta``; the released code has three times the paper's.
@@ -44,6 +49,7 @@ class LeaveOneOut(FrozenConfig):
         images: "official", CIFAR-10's files; or "generated", which need none and show only that everything runs.
     """
 
+    network: str = choice("table-1", before="table-1")
     mask_lr: float = 1e-3
     removed: tuple[str, ...] = CLASSES
     factors: tuple[float, ...] = (1.0,)
@@ -52,6 +58,7 @@ class LeaveOneOut(FrozenConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("network", self.network, NETWORKS)
         for name, example in (("removed", "['airplane', 'cat']"), ("factors", "[1, 3]")):
             values = getattr(self, name)
             values = tuple(values) if isinstance(values, tuple | list) else ()
@@ -70,12 +77,13 @@ class LeaveOneOut(FrozenConfig):
             raise ValueError(f"factors is {factors!r}; they must differ in their first three digits.")
 
     @classmethod
-    def presets(cls) -> dict[str, Config]:
+    def presets(cls, network: str = "table-1") -> dict[str, Config]:
         """Make the config of each scale; smoke and laptop differ from the paper."""
+        own: dict[str, Any] = cls.before() | {"network": network}
         few: dict[str, Any] = {"removed": ("airplane", "cat", "truck")}
         return {
             "smoke": cls(
-                **cls.before(),
+                **own,
                 batch=32,
                 weight_steps=40,
                 mask_steps=10,
@@ -85,7 +93,7 @@ class LeaveOneOut(FrozenConfig):
                 images="generated",
             ),
             "laptop": cls(
-                **cls.before(),
+                **own,
                 batch=64,
                 weight_steps=2000,
                 weight_lr=1.5e-3,
@@ -96,12 +104,12 @@ class LeaveOneOut(FrozenConfig):
                 precision="auto",
                 **few,
             ),
-            "paper": cls(precision="auto"),
+            "paper": cls(precision="auto", network=network),
         }
 
     @property
     def experiment(self) -> str:
-        return "cifar10"
+        return "cifar10" if self.network == "table-1" else f"cifar10-{self.network}"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -117,9 +125,15 @@ class LeaveOneOut(FrozenConfig):
         return () if name == "full" else (stage_with("full", factor),)
 
     def model(self) -> nn.Module:
-        return CNN(len(CLASSES))
+        if self.network == "resnet":
+            return resnet(len(CLASSES))
+        return CNN(len(CLASSES)) if self.network == "table-1" else CNN(len(CLASSES), dropout=(0.0,) * 4)
 
     def layers(self) -> dict[str, str]:
+        if self.network == "resnet":
+            with torch.device("meta"):
+                sizes = {name: parameter.dim() for name, parameter in self.model().named_parameters()}
+            return {f"{name}": name.removesuffix(".weight") for name, size in sizes.items() if size > 1}
         return {f"convolutions.{i}.weight": f"conv {i + 1}" for i in range(4)} | {"classifier.weight": "classifier"}
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:
@@ -177,6 +191,20 @@ class LeaveOneOut(FrozenConfig):
         """
         known = {stage_with(name, f): (name, f) for f in self.factors for name in (*CONTROLS, *self.removed)}
         return known[check_choice("stage", stage, known)]
+
+
+def resnet(classes: int, widths: Sequence[int] = (16, 32, 64)) -> nn.Module:
+    """Make the residual network of He et al. (2016, section 4.2) with one block at each width, eight layers in all.
+
+    Where the width changes, the shortcut is a convolution of 1 x 1, with normalisation.
+    """
+    first = {"conv": nn.Conv2d(3, widths[0], 3, padding=1, bias=False), "norm": nn.BatchNorm2d(widths[0])}
+    parts: dict[str, nn.Module] = {**first, "relu": nn.ReLU()}
+    for i, (a, b) in enumerate(zip([widths[0], *widths[:-1]], widths, strict=True)):
+        shortcut = nn.Sequential(nn.Conv2d(a, b, 1, stride=2, bias=False), nn.BatchNorm2d(b)) if a != b else None
+        parts[f"block {i + 1}"] = BasicBlock(a, b, stride=1 if a == b else 2, downsample=shortcut)
+    ends = {"average": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "classifier": nn.Linear(widths[-1], classes)}
+    return nn.Sequential(OrderedDict(parts | ends))
 
 
 def _classifier(masks: Masks) -> Masks:
