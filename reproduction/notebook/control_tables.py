@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import pandas as pd
@@ -12,7 +12,16 @@ from IPython.display import Markdown
 from modules_lib.masking.samplers import SAMPLERS
 from reproduction.experiments.compare_samplers import stage_between, stage_of
 from reproduction.experiments.random_controls import ALONE, OTHER, SHARED, UNITS, WITHOUT
-from reproduction.runs.measures import TASKS, by_layer, number, outcome
+from reproduction.runs.measures import (
+    TASKS,
+    between_references,
+    by_layer,
+    number,
+    others_move,
+    outcome,
+    own_and_others,
+    removed_classes,
+)
 from reproduction.runs.published import results_folder
 
 WHAT = {
@@ -58,6 +67,38 @@ def controls_of_classes(rows: pd.DataFrame) -> Markdown:
     for name, chosen in rows.groupby("task", sort=False):
         lines.append(f"| {name} | {_mean(chosen['observed'])} | {_mean(chosen['chance'])} | {_p(chosen['p'])} |")
     return Markdown("\n".join(lines))
+
+
+def classes_by_network(results: Mapping[str, pd.DataFrame]) -> Markdown:
+    """Tabulate the loss of a class in several networks, beside the difference of two masks of all classes.
+
+    Args:
+        results: name of the network -> its results, of the same classes in each.
+    """
+    measured = [
+        {
+            "recognised before masking": number(outcome(frame, "unmasked", "images")),
+            "under the reference mask": number(outcome(frame, "full", "images")),
+            "the reference keeps": number(
+                by_layer(frame, "full", "kept")["total"] / by_layer(frame, "unmasked", "kept")["total"]
+            ),
+            "of these go with a class": number(_gone(frame, removed_classes(frame))),
+            "and with none, by noise": number(_gone(frame, ["again"])),
+            "the class falls by": number(pd.Series(own_and_others(frame)[0].mean(1)), "points"),
+            "other classes move by": number(others_move(frame), "points"),
+            "and by noise": number(between_references(frame), "points"),
+        }
+        for frame in results.values()
+    ]
+    lines = [f"| | {' | '.join(results)} |", "|---|" + "---:|" * len(results)]
+    lines += [f"| {name} | {' | '.join(column[name] for column in measured)} |" for name in measured[0]]
+    return Markdown("\n".join(lines))
+
+
+def _gone(results: pd.DataFrame, stages: Sequence[str]) -> pd.Series:
+    """The part of the reference's weights that stages lack, their mean by seed."""
+    parts = [by_layer(results, stage, "removed")["total"] for stage in stages]
+    return pd.concat(parts, axis=1).mean(axis=1) / by_layer(results, "full", "kept")["total"]
 
 
 def matched_modules(names: Mapping[str, str]) -> Markdown:

@@ -12,7 +12,7 @@ from IPython.display import Markdown, display
 
 from modules_lib.training.alpha_search import Choice
 from reproduction.claims import Verdict, report, verdicts
-from reproduction.experiments import preset, published_preset
+from reproduction.experiments import EXPERIMENTS, preset, published_preset
 from reproduction.protocol.config import Config
 from reproduction.runs.measures import TASKS, number
 from reproduction.runs.published import published, results_folder
@@ -70,19 +70,27 @@ def _statements(verdict: Verdict) -> str:
 def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
     """Show verdicts on the numbered claims that have published runs of the paper's sizes and steps.
 
-    A sentence before the table names the choices in which these runs differ from the scale's present preset.
+    Where these runs differ from the scale's present preset, a sentence names the choices, and a second table has the
+    claims that runs of the preset decide by themselves.
     """
     judged = [verdict for verdict in verdicts("paper", *claims) if verdict.statements]
     if not judged:
         return Markdown("None of this was run at the paper's sizes yet.")
+    results = {name: published(preset(name, "paper")) for name in EXPERIMENTS}
+    now = [verdict for verdict in verdicts("paper", *claims, results=results) if verdict.statements]
     names = {name for verdict in judged for name in verdict.runs}
     earlier = {f"`{setting}` {value}" for name in names for setting, value in _earlier(name).items()}
-    if earlier:
-        say(
-            "These runs were made before the released code decided where the paper is silent "
-            f"({', '.join(sorted(earlier))}); none with its choices is published yet."
-        )
-    return VerdictTable(judged, details=True)
+    if not earlier:
+        return VerdictTable(judged, details=True)
+    say(
+        "These runs were made before the released code decided where the paper is silent "
+        f"({', '.join(sorted(earlier))})" + ("." if now else "; none with its choices is published yet.")
+    )
+    if not now:
+        return VerdictTable(judged, details=True)
+    display(VerdictTable(judged, details=True))
+    say("Runs with its choices, and the claims that are about these experiments alone:")
+    return VerdictTable(now, details=True)
 
 
 def _earlier(experiment: str) -> dict[str, Any]:
@@ -95,6 +103,14 @@ def _earlier(experiment: str) -> dict[str, Any]:
 def paper_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     """Read published results at the paper's sizes and steps, by name, of those experiments that have any."""
     return published_results(experiments, "paper")
+
+
+def present_runs(experiments: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Read published results of the paper scale's present preset, by name, where :func:`paper_runs` has others."""
+    results = {
+        name: published(preset(experiment, "paper")) for name, experiment in experiments.items() if _earlier(experiment)
+    }
+    return {name: frame for name, frame in results.items() if not frame.empty}
 
 
 def published_results(experiments: Mapping[str, str], scale: str) -> dict[str, pd.DataFrame]:

@@ -35,7 +35,7 @@ def test_the_command_line_refuses_bad_input_in_one_sentence(reproduction, tmp_pa
 
 def test_the_command_line_prints_verdicts_as_json(reproduction):
     listed = json.loads(reproduction("claims", "--json").stdout)
-    assert [row["id"] for row in listed] == list(range(1, 28))
+    assert [row["id"] for row in listed] == list(range(1, 29))
 
 
 def test_every_setting_is_an_option_with_help(reproduction):
