@@ -89,7 +89,7 @@ def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
     if not now:
         return VerdictTable(judged, details=True)
     display(VerdictTable(judged, details=True))
-    say("Runs with its choices, and the claims that are about these experiments alone:")
+    say("Claims that can be judged by runs with its choices:")
     return VerdictTable(now, details=True)
 
 
