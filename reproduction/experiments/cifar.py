@@ -133,7 +133,7 @@ class LeaveOneOut(FrozenConfig):
         if self.network == "resnet":
             with torch.device("meta"):
                 sizes = {name: parameter.dim() for name, parameter in self.model().named_parameters()}
-            return {f"{name}": name.removesuffix(".weight") for name, size in sizes.items() if size > 1}
+            return {name: name.removesuffix(".weight") for name, size in sizes.items() if size > 1}
         return {f"convolutions.{i}.weight": f"conv {i + 1}" for i in range(4)} | {"classifier.weight": "classifier"}
 
     def train(self, seed: int, progress: Progress) -> tuple[nn.Module, Rows]:

@@ -121,7 +121,7 @@ def test_the_answer_counts_what_the_command_prints(capsys):
 def test_deployed_pages_have_a_link_once_there_are_some():
     assert "http" not in readme.answer("")
     assert readme.answer("https://book.example/").startswith(
-        "**[Read the book](https://book.example/)**\n\n| 27 claims"
+        "**[Read the book](https://book.example/)**\n\n| 28 claims"
     )
 
 

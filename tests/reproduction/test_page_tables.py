@@ -13,7 +13,7 @@ from reproduction import __main__ as command_line
 from reproduction.claims import CLAIMS, verdicts
 from reproduction.claims.paper import PASSAGES
 from reproduction.experiments import CHAPTERS, EXPERIMENTS, preset, published_preset, read_config
-from reproduction.notebook import citation
+from reproduction.notebook import citation, tables
 from reproduction.notebook.commands import commands_of, run_command, verdict_commands
 from reproduction.notebook.tables import published_results
 from reproduction.pages import provenance_tables as published
@@ -197,3 +197,16 @@ def test_table_1_has_the_layers_of_the_paper():
     ]
     assert [row[1] for row in lines].count("maximum pooling") == 3 and lines[-2][1] == "spatial average"
     assert {(row[4], row[5]) for row in lines if row[1] == "convolution"} == {("3 x 3", "1 x 1")}
+
+
+def test_claims_are_judged_by_earlier_runs_and_by_those_with_the_released_codes_choices(monkeypatch):
+    shown = []
+    monkeypatch.setattr(tables, "display", shown.append)
+    now = tables.at_paper_scale(6, 7)
+    said, earlier, _ = shown
+    assert "`clipped` logits" in said.data and "none with its choices" not in said.data
+    assert [verdict.claim.id for verdict in earlier.verdicts] == [6, 7]
+    judged = {verdict.claim.id: verdict for verdict in now.verdicts}
+    for name, seeds in judged[7].runs.items():
+        assert set(seeds) <= {run.seed for run in results.runs_of(preset(name, "paper"))}
+    assert tables.at_paper_scale(22).data.startswith("None of this was run")
