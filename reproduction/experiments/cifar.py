@@ -32,7 +32,7 @@ from reproduction.protocol.stage import stage_with
 CLASSIFIER = "classifier."
 RELEASED = 3.0  # times the paper's beta, in the released code
 CONTROLS = ("full", "again")  # trained on all classes
-NETWORKS = {"table-1": "CNN of Table 1", "no-dropout": "the same without dropout", "resnet": "ResNet"}
+NETWORKS = {"table-1": "CNN of Table 1", "no-dropout": "CNN without dropout", "resnet": "ResNet"}
 
 
 @dataclass(frozen=True, kw_only=True)
