@@ -13,8 +13,8 @@ from reproduction.experiments.cifar import NETWORKS
 from reproduction.protocol.stage import stage_with
 from reproduction.runs.measures import (
     between_references,
-    by_layer,
     confusions,
+    goes_with,
     others_move,
     own_and_others,
     removed_classes,
@@ -50,12 +50,8 @@ def other_networks_are_alike(results: dict[str, pd.DataFrame]) -> list[Statement
 
 def _few_and_fall(frame: pd.DataFrame, factor: float = 1.0) -> list[Statement]:
     """Weights that go with a class are few, its rate falls, on average and in every class, and others' hardly do."""
-    full = stage_with("full", factor)
-    classes = removed_classes(frame, factor)
-    reference = by_layer(frame, full, "kept")["total"]
-    removed = pd.DataFrame(
-        {c: by_layer(frame, stage_with(c, factor), "removed")["total"] / reference for c in classes}
-    ).mean(axis=1)
+    stages = [stage_with(name, factor) for name in removed_classes(frame, factor)]
+    removed = goes_with(frame, stages, stage_with("full", factor))
     own, _ = own_and_others(frame, factor)  # [seeds, removed]
     fall, least = (pd.Series(rates, removed.index) for rates in (own.mean(1), own.min(1)))
     beyond_noise = others_move(frame, factor) - between_references(frame, factor)

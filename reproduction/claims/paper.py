@@ -147,6 +147,6 @@ PASSAGES = {
     28: Passage(
         "Ours: other CNNs lose the class, too",
         "not tested",
-        "cifar10#Without-dropout-it-is-the-same,-and-the-reference-mask-of-a-ResNet-loses-too-much",
+        "cifar10#Without-dropout-little-changes,-and-the-reference-mask-of-a-ResNet-loses-too-much",
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import pandas as pd
@@ -16,6 +16,7 @@ from reproduction.runs.measures import (
     TASKS,
     between_references,
     by_layer,
+    goes_with,
     number,
     others_move,
     outcome,
@@ -82,8 +83,8 @@ def classes_by_network(results: Mapping[str, pd.DataFrame]) -> Markdown:
             "the reference keeps": number(
                 by_layer(frame, "full", "kept")["total"] / by_layer(frame, "unmasked", "kept")["total"]
             ),
-            "of these go with a class": number(_gone(frame, removed_classes(frame))),
-            "and with none, by noise": number(_gone(frame, ["again"])),
+            "of these go with a class": number(goes_with(frame, removed_classes(frame))),
+            "and with none, by noise": number(goes_with(frame, ["again"])),
             "the class falls by": number(pd.Series(own_and_others(frame)[0].mean(1)), "points"),
             "other classes move by": number(others_move(frame), "points"),
             "and by noise": number(between_references(frame), "points"),
@@ -93,12 +94,6 @@ def classes_by_network(results: Mapping[str, pd.DataFrame]) -> Markdown:
     lines = [f"| | {' | '.join(results)} |", "|---|" + "---:|" * len(results)]
     lines += [f"| {name} | {' | '.join(column[name] for column in measured)} |" for name in measured[0]]
     return Markdown("\n".join(lines))
-
-
-def _gone(results: pd.DataFrame, stages: Sequence[str]) -> pd.Series:
-    """The part of the reference's weights that stages lack, their mean by seed."""
-    parts = [by_layer(results, stage, "removed")["total"] for stage in stages]
-    return pd.concat(parts, axis=1).mean(axis=1) / by_layer(results, "full", "kept")["total"]
 
 
 def matched_modules(names: Mapping[str, str]) -> Markdown:

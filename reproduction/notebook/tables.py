@@ -76,19 +76,21 @@ def at_paper_scale(*claims: int) -> VerdictTable | Markdown:
     judged = [verdict for verdict in verdicts("paper", *claims) if verdict.statements]
     if not judged:
         return Markdown("None of this was run at the paper's sizes yet.")
-    results = {name: published(preset(name, "paper")) for name in EXPERIMENTS}
+    needed = {name for verdict in judged for name in verdict.claim.experiments}
+    results = {name: published(preset(name, "paper")) for name in EXPERIMENTS if name in needed}
     now = [verdict for verdict in verdicts("paper", *claims, results=results) if verdict.statements]
     names = {name for verdict in judged for name in verdict.runs}
     earlier = {f"`{setting}` {value}" for name in names for setting, value in _earlier(name).items()}
+    table = VerdictTable(judged, details=True)
     if not earlier:
-        return VerdictTable(judged, details=True)
+        return table
     say(
         "These runs were made before the released code decided where the paper is silent "
         f"({', '.join(sorted(earlier))})" + ("." if now else "; none with its choices is published yet.")
     )
     if not now:
-        return VerdictTable(judged, details=True)
-    display(VerdictTable(judged, details=True))
+        return table
+    display(table)
     say("Claims that can be judged by runs with its choices:")
     return VerdictTable(now, details=True)
 

@@ -160,6 +160,12 @@ def removed_classes(results: pd.DataFrame, factor: float = 1.0) -> list[str]:
     return [name for name in CLASSES if stage_with(name, factor) in stages]
 
 
+def goes_with(results: pd.DataFrame, stages: list[str], reference: str = "full") -> pd.Series:
+    """Measure the part of the reference's weights that stages lack: mean over stages, by seed."""
+    parts = [by_layer(results, stage, "removed")["total"] for stage in stages]
+    return pd.concat(parts, axis=1).mean(axis=1) / by_layer(results, reference, "kept")["total"]
+
+
 def true_positive_drops(results: pd.DataFrame, factor: float = 1.0) -> np.ndarray:
     """Compute the fall of each class's true-positive rate below the reference's: [seeds, removed class, class]."""
     whole = np.diagonal(confusions(results, stage_with("full", factor)), axis1=1, axis2=2)
